@@ -1,0 +1,361 @@
+//! Dense codes for keys of any scalar type: the look-up every per-customer function rests on.
+//!
+//! Keys are kept once, in ascending order; a key's position is its code. A look-up goes over the whole batch in phases
+//! (hash all, fetch all slots, compare all) so that the cache misses of neighbouring rows overlap.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringViewArray, UInt32Array, new_empty_array};
+use datafusion::arrow::compute::{CastOptions, cast_with_options, concat, sort_to_indices, take};
+use datafusion::arrow::datatypes::{DataType, Int64Type, UInt64Type};
+use datafusion::error::Result;
+
+use crate::events::key_type;
+
+/// The code of a key that is NULL, unknown, or cannot be cast to the key's type.
+pub const NO_CODE: u32 = u32::MAX;
+
+/// How many rows go through each phase of a look-up together.
+const BLOCK: usize = 512;
+
+/// Keys in the form they are compared in.
+#[derive(Debug)]
+enum Keys {
+    /// Signed and small unsigned integers, and u64 by its bits.
+    Integers(Vec<u64>),
+    Text(StringViewArray),
+}
+
+/// An immutable index from key to dense code.
+#[derive(Debug)]
+pub struct KeyIndex {
+    /// The keys, ascending, in their own type.
+    pub array: ArrayRef,
+    keys: Keys,
+    /// (hash's upper half, code + 1) by hash; 0 is empty. Power of two.
+    slots: Vec<u64>,
+}
+
+/// The type in which keys of type `t` are hashed and compared.
+fn comparable(t: &DataType) -> DataType {
+    match t {
+        DataType::Dictionary(_, v) => comparable(v),
+        DataType::UInt64 => DataType::UInt64,
+        t if t.is_integer() => DataType::Int64,
+        _ => DataType::Utf8View,
+    }
+}
+
+fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == to {
+        return Ok(Arc::clone(array));
+    }
+    // `safe`: what cannot be cast is NULL, and so has no code.
+    Ok(cast_with_options(array, to, &CastOptions { safe: true, ..Default::default() })?)
+}
+
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let m = u128::from(a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD1B5_4A32_D192_ED03);
+    (m as u64) ^ ((m >> 64) as u64)
+}
+
+#[inline]
+fn hash_integer(key: u64) -> u64 {
+    mix(key, 0x2545_F491_4F6C_DD1D)
+}
+
+/// Up to 16 bytes by two overlapping words, longer by XXH3.
+#[inline]
+fn hash_text(key: &[u8]) -> u64 {
+    let n = key.len();
+    let word = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().unwrap_or_default());
+    let half = |at: usize| u64::from(u32::from_le_bytes(key[at..at + 4].try_into().unwrap_or_default()));
+    match n {
+        0 => mix(0, 0),
+        1..4 => mix(u64::from(key[0]) | u64::from(key[n / 2]) << 8 | u64::from(key[n - 1]) << 16, n as u64),
+        4..8 => mix(half(0) << 32 | half(n - 4), n as u64),
+        8..=16 => mix(word(0), word(n - 8) ^ n as u64),
+        _ => twox_hash::XxHash3_64::oneshot(key),
+    }
+}
+
+#[inline]
+fn tag(hash: u64, code: u32) -> u64 {
+    (hash & 0xFFFF_FFFF_0000_0000) | (u64::from(code) + 1)
+}
+
+impl KeyIndex {
+    /// An index over distinct, non-NULL keys, given in any order.
+    ///
+    /// Returns the index and, for each key as given, its code.
+    pub fn build(keys: &ArrayRef) -> Result<(Self, Vec<u32>)> {
+        let array = cast(keys, &key_type(keys.data_type()))?;
+        let order = sort_to_indices(&array, None, None)?;
+        let mut codes = vec![0u32; order.len()];
+        for (code, &i) in order.values().iter().enumerate() {
+            codes[i as usize] = code as u32;
+        }
+        let array = take(&array, &order, None)?;
+        let comparable = cast(&array, &comparable(array.data_type()))?;
+        let keys = match comparable.data_type() {
+            DataType::Int64 => Keys::Integers(comparable.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect()),
+            DataType::UInt64 => Keys::Integers(comparable.as_primitive::<UInt64Type>().values().to_vec()),
+            _ => Keys::Text(comparable.as_string_view().clone()),
+        };
+        let capacity = (array.len().max(8) * 2).next_power_of_two();
+        let mut index = Self { array, keys, slots: vec![0; capacity] };
+        for code in 0..index.len() {
+            let hash = match &index.keys {
+                Keys::Integers(k) => hash_integer(k[code]),
+                Keys::Text(k) => hash_text(k.value(code).as_bytes()),
+            };
+            let mut at = hash as usize & (capacity - 1);
+            while index.slots[at] != 0 {
+                at = (at + 1) & (capacity - 1);
+            }
+            index.slots[at] = tag(hash, code as u32);
+        }
+        Ok((index, codes))
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.array.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        let keys = match &self.keys {
+            Keys::Integers(k) => k.len() * 8,
+            Keys::Text(k) => k.get_array_memory_size(),
+        };
+        keys + self.slots.len() * 8 + self.array.get_array_memory_size()
+    }
+
+    /// The code of every key of `keys` (any type), [`NO_CODE`] where there is none.
+    pub fn lookup(&self, keys: &ArrayRef) -> Result<Vec<u32>> {
+        if let Some(d) = keys.as_any_dictionary_opt() {
+            let values = self.lookup(d.values())?;
+            let positions = d.normalized_keys();
+            return Ok(positions.iter().enumerate().map(|(i, &p)| if keys.is_null(i) { NO_CODE } else { values[p] }).collect());
+        }
+        // First to the keys' own type ('7' finds 7, 7 finds '7'), then to the comparable one.
+        let own = match (&self.keys, keys.data_type()) {
+            (Keys::Text(_), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) if is_text(self.array.data_type()) => Arc::clone(keys),
+            (Keys::Integers(_), t) if t.is_integer() => Arc::clone(keys),
+            _ => cast(keys, self.array.data_type())?,
+        };
+        match &self.keys {
+            Keys::Integers(k) => {
+                let wanted = cast(&own, &comparable(self.array.data_type()))?;
+                let values: Vec<u64> = match wanted.data_type() {
+                    DataType::UInt64 => wanted.as_primitive::<UInt64Type>().values().to_vec(),
+                    _ => wanted.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect(),
+                };
+                Ok(self.find(wanted.len(), |i| wanted.is_null(i), |i| hash_integer(values[i]), |i, code| k[code] == values[i]))
+            }
+            Keys::Text(k) => match own.data_type() {
+                DataType::Utf8 => {
+                    let a = own.as_string::<i32>();
+                    Ok(self.find_text(k, &own, |i| a.value(i)))
+                }
+                DataType::LargeUtf8 => {
+                    let a = own.as_string::<i64>();
+                    Ok(self.find_text(k, &own, |i| a.value(i)))
+                }
+                _ => {
+                    let own = cast(&own, &DataType::Utf8View)?;
+                    let a = own.as_string_view();
+                    Ok(self.find_text(k, &own, |i| a.value(i)))
+                }
+            },
+        }
+    }
+
+    fn find_text<'a>(&self, keys: &StringViewArray, wanted: &ArrayRef, value: impl Fn(usize) -> &'a str) -> Vec<u32> {
+        self.find(
+            wanted.len(),
+            |i| wanted.is_null(i),
+            |i| hash_text(value(i).as_bytes()),
+            |i, code| keys.value(code).as_bytes() == value(i).as_bytes(),
+        )
+    }
+
+    fn find(
+        &self,
+        n: usize,
+        is_null: impl Fn(usize) -> bool,
+        hash: impl Fn(usize) -> u64,
+        equal: impl Fn(usize, usize) -> bool,
+    ) -> Vec<u32> {
+        let mut out = vec![NO_CODE; n];
+        if self.is_empty() {
+            return out;
+        }
+        let mask = self.slots.len() - 1;
+        let (mut hashes, mut first) = ([0u64; BLOCK], [0u64; BLOCK]);
+        for start in (0..n).step_by(BLOCK) {
+            let len = BLOCK.min(n - start);
+            for (j, h) in hashes[..len].iter_mut().enumerate() {
+                *h = if is_null(start + j) { 0 } else { hash(start + j) };
+            }
+            for (slot, h) in first[..len].iter_mut().zip(&hashes) {
+                *slot = self.slots[*h as usize & mask];
+            }
+            for j in 0..len {
+                let (i, h) = (start + j, hashes[j]);
+                if is_null(i) {
+                    continue;
+                }
+                let (mut slot, mut at) = (first[j], h as usize & mask);
+                while slot != 0 {
+                    if (slot ^ h) >> 32 == 0 {
+                        let code = (slot as u32) - 1;
+                        if equal(i, code as usize) {
+                            out[i] = code;
+                            break;
+                        }
+                    }
+                    at = (at + 1) & mask;
+                    slot = self.slots[at];
+                }
+            }
+        }
+        out
+    }
+}
+
+fn is_text(t: &DataType) -> bool {
+    matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Codes as an index array for `take`; NULL where there is no code.
+pub fn to_indices(codes: &[u32]) -> UInt32Array {
+    codes.iter().map(|&c| (c != NO_CODE).then_some(c)).collect()
+}
+
+/// The distinct non-NULL keys of a stream of batches, numbered as they come.
+#[derive(Debug, Default)]
+pub struct Interner {
+    seen: datafusion::common::HashMap<Box<[u8]>, u32>,
+    kept: Vec<ArrayRef>,
+}
+
+impl Interner {
+    /// The number of every key; NULL keys get [`NO_CODE`].
+    pub fn intern(&mut self, keys: &ArrayRef) -> Result<Vec<u32>> {
+        let own = cast(keys, &key_type(keys.data_type()))?;
+        let text = cast(&own, &comparable(own.data_type()))?;
+        let mut fresh = vec![];
+        let mut out = Vec::with_capacity(keys.len());
+        for i in 0..text.len() {
+            if text.is_null(i) {
+                out.push(NO_CODE);
+                continue;
+            }
+            let bytes: &[u8] = match text.data_type() {
+                DataType::Int64 => &text.as_primitive::<Int64Type>().value(i).to_le_bytes(),
+                DataType::UInt64 => &text.as_primitive::<UInt64Type>().value(i).to_le_bytes(),
+                _ => text.as_string_view().value(i).as_bytes(),
+            };
+            let next = self.seen.len() as u32;
+            let code = match self.seen.get(bytes) {
+                Some(&c) => c,
+                None => {
+                    self.seen.insert(bytes.into(), next);
+                    fresh.push(i as u32);
+                    next
+                }
+            };
+            out.push(code);
+        }
+        if !fresh.is_empty() {
+            self.kept.push(take(&own, &UInt32Array::from(fresh), None)?);
+        }
+        Ok(out)
+    }
+
+    /// The index over all keys, and the code of each number given out.
+    pub fn finish(self, if_empty: &DataType) -> Result<(KeyIndex, Vec<u32>)> {
+        let all = match self.kept.len() {
+            0 => new_empty_array(&key_type(if_empty)),
+            _ => concat(&self.kept.iter().map(|a| a.as_ref()).collect::<Vec<_>>())?,
+        };
+        KeyIndex::build(&all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::{Date32Array, DictionaryArray, Int8Array, Int64Array, StringArray, UInt64Array};
+    use datafusion::arrow::datatypes::Int32Type;
+
+    fn integer_keys(values: impl IntoIterator<Item = i64>) -> ArrayRef {
+        Arc::new(values.into_iter().collect::<Int64Array>())
+    }
+
+    fn unsigned_keys(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+        Arc::new(values.into_iter().collect::<UInt64Array>())
+    }
+
+    fn index(keys: ArrayRef) -> KeyIndex {
+        KeyIndex::build(&keys).unwrap().0
+    }
+
+    #[test]
+    fn finds_text_in_every_string_type_and_of_every_length() {
+        let names: Vec<String> = (0..3000).map(|i| "客".repeat(i % 9) + &"x".repeat(i % 23) + &i.to_string()).collect();
+        let ix = index(Arc::new(StringArray::from(names.clone())));
+        for t in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View] {
+            let asked = cast(&(Arc::new(StringArray::from(names.clone())) as ArrayRef), &t).unwrap();
+            let found = ix.lookup(&asked).unwrap();
+            let back = take(&ix.array, &to_indices(&found), None).unwrap();
+            assert_eq!(back.as_string::<i32>().iter().flatten().collect::<Vec<_>>(), names);
+        }
+    }
+
+    #[test]
+    fn null_unknown_and_uncastable_keys_have_no_code() {
+        let ix = index(Arc::new(Int64Array::from(vec![7, -1, 300])));
+        let asked: ArrayRef = Arc::new(StringArray::from(vec![Some("7"), None, Some("x"), Some("300"), Some("8")]));
+        assert_eq!(ix.lookup(&asked).unwrap(), [1, NO_CODE, NO_CODE, 2, NO_CODE]);
+        assert_eq!(ix.lookup(&(Arc::new(Int8Array::from(vec![7, -1])) as ArrayRef)).unwrap(), [1, 0]);
+        let words = index(Arc::new(StringArray::from(vec!["7", "b"])));
+        assert_eq!(words.lookup(&integer_keys([7, 8])).unwrap(), [0, NO_CODE]);
+    }
+
+    #[test]
+    fn large_unsigned_dates_and_dictionaries() {
+        let ix = index(unsigned_keys([u64::MAX, 3]));
+        assert_eq!(ix.lookup(&unsigned_keys([u64::MAX, 3, 4])).unwrap(), [1, 0, NO_CODE]);
+        assert_eq!(ix.lookup(&integer_keys([-1, 3])).unwrap(), [NO_CODE, 0]);
+        let days = index(Arc::new(Date32Array::from(vec![10, 20])));
+        assert_eq!(days.lookup(&(Arc::new(Date32Array::from(vec![20])) as ArrayRef)).unwrap(), [1]);
+        let d: DictionaryArray<Int32Type> = vec![Some("b"), None, Some("a"), Some("b")].into_iter().collect();
+        let text = index(Arc::new(StringArray::from(vec!["b", "a"])));
+        assert_eq!(text.lookup(&(Arc::new(d) as ArrayRef)).unwrap(), [1, NO_CODE, 0, 1]);
+    }
+
+    #[test]
+    fn interner_gives_the_same_codes_in_any_order() {
+        let (a, b): (ArrayRef, ArrayRef) =
+            (Arc::new(StringArray::from(vec![Some("q"), None, Some("a")])), Arc::new(StringArray::from(vec!["a", "m"])));
+        let run = |batches: [&ArrayRef; 2]| {
+            let mut interner = Interner::default();
+            let numbers: Vec<Vec<u32>> = batches.iter().map(|x| interner.intern(x).unwrap()).collect();
+            let (ix, codes) = interner.finish(&DataType::Utf8).unwrap();
+            let coded: Vec<Vec<u32>> =
+                numbers.iter().map(|n| n.iter().map(|&c| if c == NO_CODE { c } else { codes[c as usize] }).collect()).collect();
+            (ix.len(), coded)
+        };
+        let (n, ab) = run([&a, &b]);
+        let (_, ba) = run([&b, &a]);
+        assert_eq!((n, &ab[0], &ab[1]), (3, &ba[1], &ba[0]));
+    }
+}

@@ -1,0 +1,419 @@
+//! `customer_summary`: the aggregate that turns a customer's events into the counts every model starts from.
+//!
+//! One pass, exact integers throughout: the answer does not depend on the order of rows, on partitions or on batch size.
+//! Money is in millionths of the currency's unit. A *day* is a calendar day of UTC; purchases of one day are one repeat
+//! purchase, rows of one order are one order.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt64Array,
+};
+use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int8Type, Int64Type, UInt64Type};
+use datafusion::common::{Result, ScalarValue, internal_err, not_impl_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
+
+use crate::events::kind;
+
+/// Microseconds in a day.
+pub const DAY_US: i64 = 86_400_000_000;
+
+/// The day number (since 1970-01-01, UTC) of a timestamp in microseconds.
+pub fn day_of(ts_us: i64) -> i64 {
+    ts_us.div_euclid(DAY_US)
+}
+
+/// The fields of one customer's summary, all NULL-free.
+///
+/// | field | meaning |
+/// |---|---|
+/// | first_us, last_us | first and last purchase, µs since 1970; 0 when orders = 0 |
+/// | orders | distinct orders |
+/// | x, t_x | repeat purchase days; days from the first to the last purchase day |
+/// | gross, refunded | sums of purchases and of refunds (≥ 0), millionths |
+/// | repeat_value | value of the repeat purchase days, millionths |
+/// | gap_sq | sum of squared gaps between purchase days, days² |
+/// | cut_orders, cut_x, cut_t_x | the same as of the cut |
+/// | after_days | purchase days after the cut (of a customer who has orders before it) |
+pub fn summary_fields() -> Fields {
+    let int = |n: &str| Field::new(n, DataType::Int64, false);
+    ["first_us", "last_us", "orders", "x", "t_x", "gross", "refunded", "repeat_value", "gap_sq", "cut_orders", "cut_x", "cut_t_x", "after_days"]
+        .map(int)
+        .to_vec()
+        .into()
+}
+
+/// What partial aggregates hand over: the orders seen, as three parallel lists, and the refunds.
+pub fn summary_state_fields() -> Vec<FieldRef> {
+    let list = |n: &str, t: DataType| Arc::new(Field::new(n, DataType::List(Arc::new(Field::new_list_field(t, false))), false));
+    vec![
+        list("order", DataType::UInt64),
+        list("ts", DataType::Int64),
+        list("value", DataType::Int64),
+        Arc::new(Field::new("refunded", DataType::Int64, false)),
+    ]
+}
+
+/// `customer_summary(ts Int64 µs, kind Int8, value Int64 millionths, order UInt64, cut Int64 µs constant)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct CustomerSummary {
+    signature: Signature,
+    /// End of the calibration period, µs.
+    cut_us: i64,
+}
+
+impl CustomerSummary {
+    pub fn new(cut_us: i64) -> Self {
+        let types = vec![DataType::Int64, DataType::Int8, DataType::Int64, DataType::UInt64];
+        Self { signature: Signature::exact(types, Volatility::Immutable), cut_us }
+    }
+}
+
+impl AggregateUDFImpl for CustomerSummary {
+    fn name(&self) -> &str {
+        "customer_summary"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(summary_fields()))
+    }
+
+    fn is_nullable(&self) -> bool {
+        false
+    }
+
+    fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        not_impl_err!("customer_summary is computed by groups only")
+    }
+
+    fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        Ok(summary_state_fields())
+    }
+
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs) -> bool {
+        true
+    }
+
+    fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(SummaryGroups::new(self.cut_us)))
+    }
+
+    fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
+        internal_err!("customer_summary has no default value")
+    }
+}
+
+/// One order, or the part of it that has been seen: lines merge by (group, order).
+#[derive(Clone, Copy)]
+struct Order {
+    group: u32,
+    key: u64,
+    ts: i64,
+    value: i64,
+}
+
+/// The state of all groups: arguments as in [`CustomerSummary`].
+#[derive(Default)]
+pub struct SummaryGroups {
+    cut_us: i64,
+    orders: Vec<Order>,
+    /// Length of `orders` after the last merge.
+    merged: usize,
+    /// By group, millionths.
+    refunded: Vec<i64>,
+}
+
+impl fmt::Debug for SummaryGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SummaryGroups({} groups, {} orders)", self.refunded.len(), self.orders.len())
+    }
+}
+
+/// Lines wait unmerged until there are this many more than orders.
+const MERGE_AFTER: usize = 1 << 20;
+
+impl SummaryGroups {
+    pub fn new(cut_us: i64) -> Self {
+        Self { cut_us, ..Self::default() }
+    }
+
+    fn push(&mut self, order: Order) {
+        if self.orders.len() >= 2 * self.merged + MERGE_AFTER {
+            self.merge_lines();
+        }
+        self.orders.push(order);
+    }
+
+    /// Sorts by (group, order) and folds the lines of one order into its earliest instant and its total.
+    fn merge_lines(&mut self) {
+        self.orders = by_group(&self.orders, self.refunded.len());
+        let mut kept = 0;
+        for chunk in self.orders.chunk_by_mut(|a, b| a.group == b.group) {
+            chunk.sort_unstable_by_key(|o| o.key);
+        }
+        for i in 0..self.orders.len() {
+            let o = self.orders[i];
+            if kept > 0 && self.orders[kept - 1].group == o.group && self.orders[kept - 1].key == o.key {
+                let into = &mut self.orders[kept - 1];
+                into.ts = into.ts.min(o.ts);
+                into.value = into.value.saturating_add(o.value);
+            } else {
+                self.orders[kept] = o;
+                kept += 1;
+            }
+        }
+        self.orders.truncate(kept);
+        self.merged = kept;
+    }
+
+    /// Takes the first `n` groups out: their merged orders by group, and their refunds.
+    fn take(&mut self, emit: EmitTo) -> (Vec<Order>, Vec<i64>) {
+        self.merge_lines();
+        match emit {
+            EmitTo::All => {
+                self.merged = 0;
+                (std::mem::take(&mut self.orders), std::mem::take(&mut self.refunded))
+            }
+            EmitTo::First(n) => {
+                let at = self.orders.partition_point(|o| (o.group as usize) < n);
+                let rest = self.orders.split_off(at);
+                let out = std::mem::replace(&mut self.orders, rest);
+                self.orders.iter_mut().for_each(|o| o.group -= n as u32);
+                self.merged = self.orders.len();
+                let rest = self.refunded.split_off(n);
+                (out, std::mem::replace(&mut self.refunded, rest))
+            }
+        }
+    }
+}
+
+/// A stable counting sort by group.
+fn by_group(orders: &[Order], groups: usize) -> Vec<Order> {
+    let mut at = vec![0u32; groups + 1];
+    for o in orders {
+        at[o.group as usize + 1] += 1;
+    }
+    for g in 0..groups {
+        at[g + 1] += at[g];
+    }
+    let mut out = vec![Order { group: 0, key: 0, ts: 0, value: 0 }; orders.len()];
+    for o in orders {
+        let slot = &mut at[o.group as usize];
+        out[*slot as usize] = *o;
+        *slot += 1;
+    }
+    out
+}
+
+/// One customer's figures, in the order of [`summary_fields`].
+fn summarise(orders: &mut [Order], refunded: i64, cut_us: i64) -> [i64; 13] {
+    orders.sort_unstable_by_key(|o| (o.ts, o.key));
+    let (Some(first), Some(last)) = (orders.first().map(|o| o.ts), orders.last().map(|o| o.ts)) else {
+        return [0, 0, 0, 0, 0, 0, refunded, 0, 0, 0, 0, 0, 0];
+    };
+    let first_day = day_of(first);
+    let (mut x, mut gap_sq, mut repeat_value, mut gross) = (0, 0i64, 0i64, 0i64);
+    let (mut cut_orders, mut cut_x, mut cut_last, mut after_days) = (0, 0, first_day, 0);
+    let mut day = first_day;
+    for o in orders.iter() {
+        let d = day_of(o.ts);
+        if d != day {
+            x += 1;
+            gap_sq = gap_sq.saturating_add((d - day) * (d - day));
+            if o.ts <= cut_us {
+                cut_x += 1;
+            } else {
+                after_days += 1;
+            }
+            day = d;
+        }
+        if o.ts <= cut_us {
+            cut_orders += 1;
+            cut_last = d;
+        }
+        gross = gross.saturating_add(o.value);
+        if d != first_day {
+            repeat_value = repeat_value.saturating_add(o.value);
+        }
+    }
+    let t_x = day - first_day;
+    [first, last, orders.len() as i64, x, t_x, gross, refunded, repeat_value, gap_sq, cut_orders, cut_x, cut_last - first_day, after_days]
+}
+
+impl GroupsAccumulator for SummaryGroups {
+    fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
+        self.refunded.resize(total, 0);
+        let (ts, kind) = (values[0].as_primitive::<Int64Type>(), values[1].as_primitive::<Int8Type>());
+        let (value, order) = (values[2].as_primitive::<Int64Type>(), values[3].as_primitive::<UInt64Type>());
+        for (i, &group) in groups.iter().enumerate() {
+            if filter.is_some_and(|f| f.is_null(i) || !f.value(i)) || kind.is_null(i) || ts.is_null(i) {
+                continue;
+            }
+            let money = if value.is_null(i) { 0 } else { value.value(i) };
+            match kind.value(i) {
+                kind::PURCHASE => self.push(Order { group: group as u32, key: order.value(i), ts: ts.value(i), value: money }),
+                kind::REFUND => self.refunded[group] = self.refunded[group].saturating_add(money.saturating_abs()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        let (mut orders, refunded) = self.take(emit);
+        let mut columns: [Vec<i64>; 13] = std::array::from_fn(|_| Vec::with_capacity(refunded.len()));
+        let mut rest = &mut orders[..];
+        for (group, &refund) in refunded.iter().enumerate() {
+            let n = rest.iter().take_while(|o| o.group as usize == group).count();
+            let (mine, others) = rest.split_at_mut(n);
+            for (column, v) in columns.iter_mut().zip(summarise(mine, refund, self.cut_us)) {
+                column.push(v);
+            }
+            rest = others;
+        }
+        let columns = columns.into_iter().map(|c| Arc::new(Int64Array::from(c)) as ArrayRef).collect();
+        Ok(Arc::new(StructArray::new(summary_fields(), columns, None)))
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        let (orders, refunded) = self.take(emit);
+        let mut offsets = vec![0i32; refunded.len() + 1];
+        for o in &orders {
+            offsets[o.group as usize + 1] += 1;
+        }
+        for g in 0..refunded.len() {
+            offsets[g + 1] += offsets[g];
+        }
+        lists(offsets, &orders, refunded)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.refunded.resize(total, 0);
+        let (orders, refunded) = (values[0].as_list::<i32>(), values[3].as_primitive::<Int64Type>());
+        let key = orders.values().as_primitive::<UInt64Type>();
+        let ts = values[1].as_list::<i32>().values().as_primitive::<Int64Type>();
+        let value = values[2].as_list::<i32>().values().as_primitive::<Int64Type>();
+        for (i, &group) in groups.iter().enumerate() {
+            self.refunded[group] = self.refunded[group].saturating_add(refunded.value(i));
+            for j in orders.value_offsets()[i] as usize..orders.value_offsets()[i + 1] as usize {
+                self.push(Order { group: group as u32, key: key.value(j), ts: ts.value(j), value: value.value(j) });
+            }
+        }
+        Ok(())
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let n = values[0].len();
+        let mut one = SummaryGroups::default();
+        one.update_batch(values, &(0..n).collect::<Vec<_>>(), filter, n)?;
+        let mut offsets = vec![0i32; n + 1];
+        for o in &one.orders {
+            offsets[o.group as usize + 1] = 1;
+        }
+        for g in 0..n {
+            offsets[g + 1] += offsets[g];
+        }
+        lists(offsets, &one.orders, one.refunded)
+    }
+
+    fn size(&self) -> usize {
+        self.orders.capacity() * size_of::<Order>() + self.refunded.capacity() * 8
+    }
+
+    fn supports_convert_to_state(&self) -> bool {
+        true
+    }
+}
+
+/// The state arrays; the three lists share their offsets.
+fn lists(offsets: Vec<i32>, orders: &[Order], refunded: Vec<i64>) -> Result<Vec<ArrayRef>> {
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    let list = |values: ArrayRef| -> ArrayRef {
+        let field = Arc::new(Field::new_list_field(values.data_type().clone(), false));
+        Arc::new(ListArray::new(field, offsets.clone(), values, None))
+    };
+    Ok(vec![
+        list(Arc::new(orders.iter().map(|o| o.key).collect::<UInt64Array>())),
+        list(Arc::new(orders.iter().map(|o| o.ts).collect::<Int64Array>())),
+        list(Arc::new(orders.iter().map(|o| o.value).collect::<Int64Array>())),
+        Arc::new(Int64Array::from(refunded)),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Int8Array;
+
+    const D: i64 = DAY_US;
+
+    fn batch(rows: &[(i64, i8, i64, u64)]) -> Vec<ArrayRef> {
+        vec![
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.0))),
+            Arc::new(Int8Array::from_iter_values(rows.iter().map(|r| r.1))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.2))),
+            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.3))),
+        ]
+    }
+
+    fn row(a: &ArrayRef, i: usize) -> Vec<i64> {
+        a.as_struct().columns().iter().map(|c| c.as_primitive::<Int64Type>().value(i)).collect()
+    }
+
+    const ROWS: [(i64, i8, i64, u64); 7] = [
+        (10 * D + 5, 1, 100, 1),
+        (10 * D + 9, 1, 50, 1),      // a second line of order 1
+        (10 * D + 7, 1, 30, 2),      // another order on the same day
+        (14 * D, 1, 200, 3),
+        (15 * D, 2, -40, 3),         // refund, by its sign
+        (20 * D, 1, 7, 4),
+        (21 * D, 0, 999, 9),         // a view
+    ];
+
+    #[test]
+    fn orders_days_refunds_and_the_cut() {
+        let mut g = SummaryGroups::new(14 * D);
+        g.update_batch(&batch(&ROWS), &[0; 7], None, 1).unwrap();
+        let got = row(&g.evaluate(EmitTo::All).unwrap(), 0);
+        assert_eq!(got, [10 * D + 5, 20 * D, 4, 2, 10, 387, 40, 207, 16 + 36, 3, 1, 4, 1]);
+    }
+
+    #[test]
+    fn partial_states_in_any_order_give_the_same_summary() {
+        let whole = {
+            let mut g = SummaryGroups::new(14 * D);
+            g.update_batch(&batch(&ROWS), &[0, 0, 0, 0, 0, 0, 1], None, 2).unwrap();
+            g.evaluate(EmitTo::All).unwrap()
+        };
+        let mut last = SummaryGroups::new(14 * D);
+        for part in [&ROWS[3..], &ROWS[..3]] {
+            let groups: Vec<usize> = part.iter().map(|r| usize::from(r.1 == 0)).collect();
+            let mut g = SummaryGroups::new(14 * D);
+            g.update_batch(&batch(part), &groups, None, 2).unwrap();
+            let first = g.state(EmitTo::First(1)).unwrap();
+            last.merge_batch(&first, &[0], 2).unwrap();
+            let second = g.state(EmitTo::All).unwrap();
+            last.merge_batch(&second, &[1], 2).unwrap();
+        }
+        assert_eq!(&last.evaluate(EmitTo::All).unwrap(), &whole);
+        let mut skipped = SummaryGroups::new(14 * D);
+        let state = skipped.convert_to_state(&batch(&ROWS), None).unwrap();
+        skipped.merge_batch(&state, &[0, 0, 0, 0, 0, 0, 1], 2).unwrap();
+        assert_eq!(&skipped.evaluate(EmitTo::All).unwrap(), &whole);
+    }
+
+    #[test]
+    fn a_customer_without_purchases_has_no_orders() {
+        let mut g = SummaryGroups::default();
+        g.update_batch(&batch(&[(D, 0, 0, 0), (D, 2, -5, 1)]), &[0, 1], None, 3).unwrap();
+        let a = g.evaluate(EmitTo::All).unwrap();
+        assert_eq!((row(&a, 0)[2], row(&a, 1)[6], row(&a, 2)[2]), (0, 5, 0));
+    }
+}

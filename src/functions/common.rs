@@ -1,0 +1,71 @@
+//! Arguments and texts that several functions share.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Float64Array};
+use datafusion::common::{Result, plan_err};
+
+use super::customer::{Kernel, Purchasers};
+use super::pin::{Pin, Versioned, blocking};
+use super::spec::{ArgKind, Argument};
+use crate::events::EventColumn;
+use crate::features::Customers;
+use crate::models::lifetime::Lifetime;
+
+pub const USER: Argument = Argument { name: "user_id", kind: ArgKind::User, default: None, about: "the customer's key" };
+
+pub const MODEL: Argument =
+    Argument { name: "model", kind: ArgKind::Model, default: Some("auto"), about: "a model made by CREATE MODEL; default: the auto model" };
+
+pub const fn horizon(default: &'static str) -> Argument {
+    Argument { name: "horizon", kind: ArgKind::Days, default: Some(default), about: "length of the future window, from as_of" }
+}
+
+pub const NULLS: &str = "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → NULL. One purchase → the model's posterior.";
+
+pub const BG_NBD: &str = "BG/NBD by maximum likelihood: purchases at a customer's own rate λ ~ Gamma(r, α) while alive, and after each purchase the customer leaves with probability p ~ Beta(a, b).";
+
+pub const FHL: &str = "Fader, Hardie & Lee (2005), \"Counting your customers\" the easy way: an alternative to the Pareto/NBD model, Marketing Science 24(2)";
+
+/// One value a purchaser, computed by a lifetime model away from the query's threads.
+pub async fn by_lifetime(
+    pin: &dyn Pin,
+    model: Option<&str>,
+    compute: impl FnOnce(&Lifetime, &Purchasers, &Customers) -> Result<Vec<f64>> + Send + 'static,
+) -> Result<Kernel> {
+    let (customers, fitted) = (pin.customers().await?, pin.lifetime(model).await?);
+    blocking(move || {
+        let p = Purchasers::of(&customers);
+        let values = compute(&fitted.model, &p, &customers)?;
+        Ok(Kernel::Values(Arc::new(p.column(customers.len(), &values))))
+    })
+    .await
+}
+
+/// The error of a value function on events without an amount.
+pub async fn need_amount(pin: &dyn Pin, function: &str) -> Result<()> {
+    let snapshot = pin.snapshot().await?;
+    if snapshot.contract.has(EventColumn::Amount) {
+        return Ok(());
+    }
+    plan_err!("{function}() needs an amount, which '{}' does not have (also accepted: revenue, value, total)", snapshot.contract.relation)
+}
+
+/// The values of a kernel of Float64 values.
+pub fn floats(kernel: &Kernel) -> Option<&Float64Array> {
+    use datafusion::arrow::array::AsArray;
+    match kernel {
+        Kernel::Values(v) => v.as_primitive_opt::<datafusion::arrow::datatypes::Float64Type>(),
+        Kernel::Lists(_) => None,
+    }
+}
+
+/// A column of one value a customer code.
+pub fn values(array: impl datafusion::arrow::array::Array + 'static) -> Kernel {
+    Kernel::Values(Arc::new(array) as ArrayRef)
+}
+
+/// What `model_version` shows.
+pub fn label<M>(v: &Versioned<M>) -> String {
+    format!("{} v{}", v.name, v.version)
+}

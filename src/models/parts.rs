@@ -1,0 +1,74 @@
+//! The form in which a fitted model writes itself: named tables of plain columns. `store/` turns them into Arrow files.
+
+use super::ModelError;
+
+/// One column of a [`Part`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Column {
+    F64(Vec<f64>),
+    F32(Vec<f32>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
+    Text(Vec<String>),
+}
+
+/// A named table; all columns have one length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    pub name: String,
+    pub columns: Vec<(String, Column)>,
+}
+
+impl Part {
+    pub fn new(name: &str, columns: Vec<(&str, Column)>) -> Self {
+        Self { name: name.into(), columns: columns.into_iter().map(|(n, c)| (n.into(), c)).collect() }
+    }
+
+    fn damaged(&self, column: &str, what: &str) -> ModelError {
+        ModelError::Damaged(format!("{what} '{column}' in table '{}'", self.name))
+    }
+
+    fn column(&self, name: &str) -> Result<&Column, ModelError> {
+        self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c).ok_or_else(|| self.damaged(name, "no column"))
+    }
+
+    pub fn f64(&self, name: &str) -> Result<&[f64], ModelError> {
+        match self.column(name)? {
+            Column::F64(v) => Ok(v),
+            _ => Err(self.damaged(name, "unexpected type of column")),
+        }
+    }
+
+    pub fn f32(&self, name: &str) -> Result<&[f32], ModelError> {
+        match self.column(name)? {
+            Column::F32(v) => Ok(v),
+            _ => Err(self.damaged(name, "unexpected type of column")),
+        }
+    }
+
+    pub fn u32(&self, name: &str) -> Result<&[u32], ModelError> {
+        match self.column(name)? {
+            Column::U32(v) => Ok(v),
+            _ => Err(self.damaged(name, "unexpected type of column")),
+        }
+    }
+
+    pub fn u64(&self, name: &str) -> Result<&[u64], ModelError> {
+        match self.column(name)? {
+            Column::U64(v) => Ok(v),
+            _ => Err(self.damaged(name, "unexpected type of column")),
+        }
+    }
+
+    pub fn text(&self, name: &str) -> Result<&[String], ModelError> {
+        match self.column(name)? {
+            Column::Text(v) => Ok(v),
+            _ => Err(self.damaged(name, "unexpected type of column")),
+        }
+    }
+}
+
+/// The part called `name`, or an error that names it.
+pub fn part<'a>(parts: &'a [Part], name: &str) -> Result<&'a Part, ModelError> {
+    parts.iter().find(|p| p.name == name).ok_or_else(|| ModelError::Damaged(format!("no table '{name}'")))
+}

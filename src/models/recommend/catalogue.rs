@@ -1,0 +1,24 @@
+//! A recommender with the keys of its items: what is stored, and read back beside events that have moved on.
+
+use super::Recommender;
+use crate::models::{Column, ModelError, Part, part};
+
+/// A recommender whose item codes are positions in `items`.
+#[derive(Debug)]
+pub struct ItemModel {
+    /// Keys of the items, as text.
+    pub items: Vec<String>,
+    pub recommender: Recommender,
+}
+
+impl ItemModel {
+    pub fn to_parts(&self) -> Vec<Part> {
+        let mut parts = self.recommender.to_parts();
+        parts.push(Part::new("items", vec![("key", Column::Text(self.items.clone()))]));
+        parts
+    }
+
+    pub fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
+        Ok(Self { items: part(parts, "items")?.text("key")?.to_vec(), recommender: Recommender::from_parts(parts)? })
+    }
+}

@@ -1,0 +1,132 @@
+//! The planner that binds: before a query runs, its events are pinned, its models found or fitted, and every call of ours
+//! replaced by one that holds them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::execution::SessionState;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::engine::Engine;
+use super::pin::QueryPin;
+use crate::functions::{Bound, CallArgs, as_answer_table, as_customer_udf, as_rfm_summary};
+
+/// Binds, then plans as the planner it replaces.
+#[derive(Debug)]
+pub struct BindingPlanner {
+    pub engine: Arc<Engine>,
+    pub inner: Arc<dyn QueryPlanner + Send + Sync>,
+}
+
+/// What of ours a plan holds unbound.
+#[derive(Default)]
+struct Needs {
+    calls: Vec<CallArgs>,
+    summary: bool,
+    tables: bool,
+}
+
+fn needs(plan: &LogicalPlan) -> Result<Needs> {
+    let mut out = Needs::default();
+    plan.apply_with_subqueries(|p| {
+        if let LogicalPlan::TableScan(t) = p {
+            let provider = source_as_provider(&t.source).ok();
+            out.tables |= provider.as_deref().and_then(as_answer_table).is_some_and(|a| a.pin.is_none());
+        }
+        p.apply_expressions(|e| {
+            e.apply(|e| {
+                match e {
+                    Expr::ScalarFunction(f) => {
+                        if let Some(udf) = as_customer_udf(&f.func).filter(|u| u.bound.is_none()) {
+                            out.calls.push(udf.call_args(&f.args)?);
+                        }
+                    }
+                    Expr::AggregateFunction(f) => {
+                        let unbound = as_rfm_summary(&f.func).is_some_and(|s| !s.is_bound());
+                        out.summary |= unbound && f.params.args.len() < 3;
+                    }
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(out)
+}
+
+impl BindingPlanner {
+    async fn bind(&self, plan: &LogicalPlan, state: &SessionState) -> Result<Option<LogicalPlan>> {
+        let needs = needs(plan)?;
+        if needs.calls.is_empty() && !needs.summary && !needs.tables {
+            return Ok(None);
+        }
+        let pin = Arc::new(QueryPin::new(Arc::clone(&self.engine), state.clone()));
+        let mut bound: HashMap<CallArgs, Arc<Bound>> = HashMap::new();
+        for args in needs.calls {
+            if !bound.contains_key(&args) {
+                let b = pin.bind(&args).await?;
+                bound.insert(args, b);
+            }
+        }
+        let as_of = if needs.summary { Some(pin.end_of_observation().await?) } else { None };
+        let replace = |e: Expr| -> Result<Transformed<Expr>> {
+            match e {
+                Expr::ScalarFunction(f) => {
+                    let new = match as_customer_udf(&f.func).filter(|u| u.bound.is_none()) {
+                        Some(udf) => bound.get(&udf.call_args(&f.args)?).map(|b| udf.bind(Arc::clone(b))),
+                        None => None,
+                    };
+                    Ok(match new {
+                        Some(udf) => Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf), f.args))),
+                        None => Transformed::no(Expr::ScalarFunction(f)),
+                    })
+                }
+                Expr::AggregateFunction(mut f) => match (as_rfm_summary(&f.func).filter(|s| !s.is_bound()), as_of) {
+                    (Some(summary), Some(as_of)) => {
+                        f.func = Arc::new(summary.bound(as_of));
+                        Ok(Transformed::yes(Expr::AggregateFunction(f)))
+                    }
+                    _ => Ok(Transformed::no(Expr::AggregateFunction(f))),
+                },
+                e => Ok(Transformed::no(e)),
+            }
+        };
+        let plan = plan.clone().transform_up_with_subqueries(|p| {
+            let p = match p {
+                LogicalPlan::TableScan(mut scan) => {
+                    let provider = source_as_provider(&scan.source).ok();
+                    if let Some(table) = provider.as_deref().and_then(as_answer_table).filter(|a| a.pin.is_none()) {
+                        scan.source = provider_as_source(Arc::new(table.pinned(pin.for_call(&table.args)?)));
+                    }
+                    LogicalPlan::TableScan(scan)
+                }
+                p => p,
+            };
+            p.map_expressions(|e| e.transform_up(replace))
+        })?;
+        Ok(Some(plan.data))
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for BindingPlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        // EXPLAIN shows the plan; it neither reads nor fits.
+        if matches!(plan, LogicalPlan::Explain(_)) {
+            return self.inner.create_physical_plan(plan, session).await;
+        }
+        let state = session.as_any().downcast_ref::<SessionState>().ok_or_else(|| plan_datafusion_err!("tenure needs a DataFusion SessionState"))?;
+        match self.bind(plan, state).await? {
+            Some(bound) => self.inner.create_physical_plan(&bound, session).await,
+            None => self.inner.create_physical_plan(plan, session).await,
+        }
+    }
+}

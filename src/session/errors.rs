@@ -1,0 +1,130 @@
+//! Errors as an analyst reads them: where, what, and a caret under the place.
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+
+/// Where a statement stands in its source.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// File name; `None` at the prompt.
+    pub file: Option<String>,
+    /// Line and column of the statement's first character, from 1.
+    pub line: usize,
+    pub column: usize,
+}
+
+/// The message of an error in `statement`, with file:line:column and a caret when the place is known.
+pub fn render_error(error: &DataFusionError, statement: &str, place: &Place) -> String {
+    let (at, message) = located(error, statement);
+    let message = tidy(&message);
+    let Some((line, column)) = at else {
+        return format!("{}error: {message}", place.file.as_ref().map(|f| format!("{f}:{}:{}: ", place.line, place.column)).unwrap_or_default());
+    };
+    let source = statement.lines().nth(line - 1).unwrap_or_default();
+    let (file_line, file_column) = (place.line.max(1) + line - 1, if line == 1 { place.column.max(1) + column - 1 } else { column });
+    let head = match &place.file {
+        Some(f) => format!("{f}:{file_line}:{file_column}: error: {message}"),
+        None => format!("error at line {file_line}, column {file_column}: {message}"),
+    };
+    let before: String = source.chars().take(column.saturating_sub(1)).collect();
+    let pad = " ".repeat(unicode_width::UnicodeWidthStr::width(before.replace('\t', " ").as_str()));
+    format!("{head}\n  {}\n  {pad}^", source.replace('\t', " "))
+}
+
+/// Line and column inside the statement (from 1), and the message.
+fn located(error: &DataFusionError, statement: &str) -> (Option<(usize, usize)>, String) {
+    if let Some(d) = error.diagnostic()
+        && let Some(span) = d.span
+    {
+        let mut message = d.message.clone();
+        for help in &d.helps {
+            message.push_str(&format!(" ({})", help.message));
+        }
+        let place = (span.start.line as usize, span.start.column as usize);
+        // The engine's own text often says more than its diagnostic.
+        let full = plain(error);
+        let message = if full.len() > message.len() && full.contains("Valid fields") { full } else { message };
+        return (Some(place), message);
+    }
+    let message = plain(error);
+    if let DataFusionError::SQL(e, _) = error.find_root()
+        && let ParserError::ParserError(m) | ParserError::TokenizerError(m) = e.as_ref()
+        && let Some((text, place)) = parser_place(m)
+    {
+        return (Some(place), text);
+    }
+    let found = named_in_quotes(&message).and_then(|name| find(statement, &name));
+    (found, message)
+}
+
+/// `expected: …, found: x at Line: 1, Column: 8`.
+fn parser_place(message: &str) -> Option<(String, (usize, usize))> {
+    let (text, rest) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = rest.split_once(", Column: ")?;
+    let digits = |s: &str| s.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    Some((text.to_owned(), (digits(line)?, digits(column)?)))
+}
+
+/// The first name a message of ours speaks of, such as `clv() has no argument horizn`.
+fn named_in_quotes(message: &str) -> Option<String> {
+    for marker in ["has no argument ", "has no option ", "there is no function ", "unknown model_type '", "there is no model '", "unknown setting tenure."] {
+        if let Some((_, rest)) = message.split_once(marker) {
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            return Some(name).filter(|n| !n.is_empty());
+        }
+    }
+    None
+}
+
+fn find(statement: &str, name: &str) -> Option<(usize, usize)> {
+    let (lower, name) = (statement.to_lowercase(), name.to_lowercase());
+    let at = lower.find(&name)?;
+    let before = &lower[..at];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Some((line, column))
+}
+
+/// The message of the innermost error, without the engine's wrapping.
+fn plain(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::Plan(m) | DataFusionError::Execution(m) | DataFusionError::Configuration(m) | DataFusionError::NotImplemented(m) => strip(m),
+        DataFusionError::External(e) => e.to_string(),
+        DataFusionError::SQL(e, _) => match e.as_ref() {
+            ParserError::ParserError(m) | ParserError::TokenizerError(m) => m.clone(),
+            e => e.to_string(),
+        },
+        DataFusionError::ResourcesExhausted(m) => {
+            format!("out of memory: {}. SET datafusion.runtime.memory_limit = '8G' allows more", strip(m))
+        }
+        e => strip(&e.strip_backtrace()),
+    }
+}
+
+fn strip(m: &str) -> String {
+    m.split("\n\nbacktrace:").next().unwrap_or(m).to_owned()
+}
+
+/// One paragraph, first letter small, no prefixes of the engine.
+fn tidy(message: &str) -> String {
+    let mut m = message.trim();
+    for prefix in ["sql parser error: ", "Error during planning: ", "Execution error: ", "Schema error: ", "External error: ", "Invalid or Unsupported Configuration: ", "SQL error: "] {
+        m = m.strip_prefix(prefix).unwrap_or(m);
+    }
+    m.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_error_has_its_place_in_the_file() {
+        let place = Place { file: Some("r.sql".into()), line: 10, column: 3 };
+        let sql = "SELECT 1\nFORM t";
+        let e = super::super::statement::parse(sql).unwrap_err();
+        let text = render_error(&e, sql, &place);
+        assert!(text.starts_with("r.sql:11:6: error: "), "{text}");
+        assert!(text.ends_with("  FORM t\n       ^"), "{text}");
+    }
+}

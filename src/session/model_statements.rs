@@ -1,0 +1,225 @@
+//! CREATE, REFRESH, ALTER, DROP, SHOW and DESCRIBE MODEL.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::catalog::{Session as EngineSession, TableProvider};
+use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
+
+use super::Session;
+use super::engine::Engine;
+use super::fitting::{self, ModelOptions};
+use super::pin::{QueryPin, known_type};
+use super::statement::{Change, Statement};
+use crate::events::quote;
+use crate::functions::{LazyExec, MakeRows, model_record};
+use crate::store::{Existing, Origin, StoreError, VersionInfo};
+
+fn stored(e: StoreError) -> DataFusionError {
+    DataFusionError::External(Box::new(e))
+}
+
+impl Session {
+    /// The plan of a statement about models. Fitting waits until the plan runs; the rest is done at once.
+    pub(super) async fn plan_model_statement(&self, statement: Statement) -> Result<LogicalPlan> {
+        let store = &self.engine.store;
+        match statement {
+            Statement::CreateModel { name, or_replace, if_not_exists, options } => {
+                let exists = store.model(&name).is_some();
+                if name.starts_with("auto_") {
+                    return plan_err!("model names that begin with auto_ belong to the auto models: choose another");
+                }
+                if exists && !or_replace && !if_not_exists {
+                    return plan_err!("model '{name}' exists: CREATE OR REPLACE MODEL, REFRESH MODEL {name}, or choose another name");
+                }
+                let (kind, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case("model_type"));
+                let options = ModelOptions::new(known_type(kind.first().map_or("auto", |(_, v)| v.as_str()))?, &rest)?;
+                let existing = if or_replace { Existing::Replace } else { Existing::Create };
+                self.fit(Fit { name, options, existing, as_of: None, keep: if_not_exists && exists })
+            }
+            Statement::RefreshModel { name, as_of } => {
+                let pin = QueryPin::new(Arc::clone(&self.engine), self.ctx.state());
+                let record = model_record(&pin, &name)?;
+                let Some(v) = record.versions.iter().find(|v| v.version == record.active) else {
+                    return plan_err!("model '{name}' has no active version");
+                };
+                self.fit(Fit { options: ModelOptions::of(v)?, name, existing: Existing::Append, as_of, keep: false })
+            }
+            Statement::AlterModel { name, change } => {
+                model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
+                match change {
+                    Change::SetActive(version) => store.set_active(&name, version).map_err(stored)?,
+                    Change::Rollback => store.rollback(&name).map(|_| ()).map_err(stored)?,
+                    Change::Rename(to) => store.rename(&name, &to).map_err(stored)?,
+                }
+                nothing()
+            }
+            Statement::DropModel { name, if_exists, version } => {
+                if if_exists && store.model(&name).is_none() {
+                    return nothing();
+                }
+                model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
+                match version {
+                    Some(v) => store.drop_version(&name, v).map_err(stored)?,
+                    None => store.drop_model(&name).map_err(stored)?,
+                }
+                nothing()
+            }
+            Statement::ShowModels { like } => {
+                let filter = like.map(|p| format!(" WHERE name LIKE '{}'", p.replace('\'', "''"))).unwrap_or_default();
+                self.select(&format!("SELECT * FROM models(){filter} ORDER BY name")).await
+            }
+            Statement::DescribeModel { name, version } => {
+                let version = version.map(|v| format!(", version => {v}")).unwrap_or_default();
+                self.select(&format!("SELECT * FROM model_info('{}'{version})", name.replace('\'', "''"))).await
+            }
+            other => plan_err!("{other:?} is not a statement about models"),
+        }
+    }
+
+    async fn select(&self, sql: &str) -> Result<LogicalPlan> {
+        self.ctx.state().create_logical_plan(sql).await
+    }
+
+    fn fit(&self, fit: Fit) -> Result<LogicalPlan> {
+        let title = quote(&fit.name);
+        let table = FitTable { engine: Arc::clone(&self.engine), fit };
+        LogicalPlanBuilder::scan(title.as_str(), provider_as_source(Arc::new(table)), None)?.build()
+    }
+}
+
+/// A plan without columns and rows.
+fn nothing() -> Result<LogicalPlan> {
+    LogicalPlanBuilder::empty(false).build()
+}
+
+/// A model to be fitted.
+#[derive(Debug, Clone)]
+struct Fit {
+    name: String,
+    options: ModelOptions,
+    existing: Existing,
+    as_of: Option<String>,
+    /// The model is there already, and is left as it is.
+    keep: bool,
+}
+
+/// The result of CREATE and REFRESH MODEL as a table: fitting happens when it is read.
+#[derive(Clone)]
+struct FitTable {
+    engine: Arc<Engine>,
+    fit: Fit,
+}
+
+impl fmt::Debug for FitTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.fit)
+    }
+}
+
+fn result_schema() -> SchemaRef {
+    let us = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let columns = [
+        ("model", DataType::Utf8),
+        ("version", DataType::Int64),
+        ("model_type", DataType::Utf8),
+        ("status", DataType::Utf8),
+        ("rows", DataType::Int64),
+        ("users", DataType::Int64),
+        ("train_from", us.clone()),
+        ("train_to", us.clone()),
+        ("eval_from", us.clone()),
+        ("eval_to", us),
+        ("metric", DataType::Utf8),
+        ("value", DataType::Float64),
+        ("baseline_value", DataType::Float64),
+        ("seconds", DataType::Float64),
+        ("warnings", DataType::Utf8),
+    ];
+    Arc::new(Schema::new(columns.map(|(n, t)| Field::new(n, t, true)).to_vec()))
+}
+
+fn result(name: &str, status: &str, v: &VersionInfo) -> Result<RecordBatch> {
+    let text = |t: Option<String>| Arc::new(StringArray::from(vec![t])) as ArrayRef;
+    let time = |t: Option<i64>| Arc::new(TimestampMicrosecondArray::from(vec![t])) as ArrayRef;
+    let int = |n: u64| Arc::new(Int64Array::from(vec![n as i64])) as ArrayRef;
+    let float = |x: Option<f64>| Arc::new(Float64Array::from(vec![x])) as ArrayRef;
+    let columns = vec![
+        text(Some(name.to_owned())),
+        int(u64::from(v.version)),
+        text(Some(v.model_type.clone())),
+        text(Some(status.to_owned())),
+        int(v.data_rows),
+        int(v.users),
+        time(Some(v.train_from_us)),
+        time(Some(v.train_to_us)),
+        time(v.eval_from_us),
+        time(v.eval_to_us),
+        text(v.metric.clone()),
+        float(v.value),
+        float(v.baseline_value),
+        float(Some(v.seconds)),
+        text(Some(v.warnings.join("; ")).filter(|w| !w.is_empty())),
+    ];
+    Ok(RecordBatch::try_new(result_schema(), columns)?)
+}
+
+impl FitTable {
+    async fn run(self, mut state: SessionState) -> Result<RecordBatch> {
+        let Fit { name, options, existing, as_of, keep } = self.fit;
+        if keep && let Some(record) = self.engine.store.model(&name) {
+            return match record.versions.iter().find(|v| v.version == record.active) {
+                Some(v) => result(&name, "unchanged", v),
+                None => exec_err!("model '{name}' has no active version"),
+            };
+        }
+        if let Some(as_of) = as_of {
+            state.config_mut().options_mut().set("tenure.as_of", &as_of)?;
+        }
+        let replaced = self.engine.store.model(&name).is_some();
+        let pin = QueryPin::new(Arc::clone(&self.engine), state);
+        let created = fitting::create(&pin, &self.engine, &name, Origin::User, &options, Some(existing)).await?;
+        let status = match (existing, created.activated) {
+            (Existing::Append, true) => "refreshed",
+            (Existing::Append, false) => "kept: the new version scores worse, the old one stays active",
+            (Existing::Replace, _) if replaced => "replaced",
+            _ => "created",
+        };
+        result(&name, status, &created.info)
+    }
+}
+
+#[async_trait]
+impl TableProvider for FitTable {
+    fn schema(&self) -> SchemaRef {
+        result_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(&self, session: &dyn EngineSession, projection: Option<&Vec<usize>>, _: &[Expr], _: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(state) = session.as_any().downcast_ref::<SessionState>().cloned() else {
+            return exec_err!("CREATE MODEL needs a DataFusion SessionState to run in");
+        };
+        let table = self.clone();
+        let all: Vec<usize> = (0..result_schema().fields().len()).collect();
+        let projection = projection.cloned().unwrap_or(all);
+        let schema = Arc::new(result_schema().project(&projection)?);
+        let make: MakeRows = Arc::new(move || {
+            let (table, state, projection) = (table.clone(), state.clone(), projection.clone());
+            async move { Ok(table.run(state).await?.project(&projection)?) }.boxed()
+        });
+        let title = format!("model {} ({})", self.fit.name, self.fit.options.kind.name);
+        Ok(Arc::new(LazyExec::new(title, schema, 1, make)))
+    }
+}

@@ -1,0 +1,296 @@
+//! One query's pin: the snapshot and the model versions that all its calls share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use datafusion::common::{Result, plan_err};
+use datafusion::execution::SessionState;
+use tokio::sync::OnceCell;
+
+use super::engine::{Engine, SnapshotData};
+use super::fitting::{self, Fitted, ModelOptions};
+use crate::config::{Refresh, TenureConfig};
+use crate::events::{Snapshot, time_text};
+use crate::features::{Customers, DAY_US, Interactions};
+use crate::functions::{Bound, CUSTOMER_FUNCTIONS, CallArgs, Pin, Versioned, model_record, read_rfm_rules};
+use crate::models::lifetime::Lifetime;
+use crate::models::recommend::ItemModel;
+use crate::models::segment::Rfm;
+use crate::models::{Family, model_type};
+use crate::store::{Origin, Store, VersionInfo};
+
+/// Rows may grow by this share, and `as_of` move by this share of the hold-out, before an auto model is fitted again.
+const ROWS_TOLERANCE: f64 = 0.05;
+const TIME_TOLERANCE: f64 = 0.1;
+
+/// The view of one query.
+pub struct QueryPin {
+    engine: Arc<Engine>,
+    state: SessionState,
+    config: TenureConfig,
+    data: OnceCell<Arc<SnapshotData>>,
+    /// By family and name asked for.
+    models: Mutex<HashMap<(Family, Option<String>), Fitted>>,
+}
+
+impl QueryPin {
+    pub fn new(engine: Arc<Engine>, state: SessionState) -> Self {
+        let config = state.config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default();
+        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default() }
+    }
+
+    /// This pin, or one with another `as_of` for a call that has its own.
+    pub fn for_call(self: &Arc<Self>, args: &CallArgs) -> Result<Arc<dyn Pin>> {
+        let Some(as_of) = args.time("as_of").and_then(time_text) else { return Ok(Arc::clone(self) as _) };
+        let mut state = self.state.clone();
+        state.config_mut().options_mut().set("tenure.as_of", &as_of)?;
+        Ok(Arc::new(Self::new(Arc::clone(&self.engine), state)))
+    }
+
+    async fn data(&self) -> Result<&Arc<SnapshotData>> {
+        self.data.get_or_try_init(|| async { self.engine.snapshot(&self.state, &self.config).await }).await
+    }
+
+    /// Where an observation ends: `tenure.as_of`, or max(ts) of the events.
+    pub async fn end_of_observation(&self) -> Result<i64> {
+        match self.config.as_of_us() {
+            Some(us) => Ok(us),
+            None => Ok(self.snapshot().await?.as_of_us),
+        }
+    }
+
+    /// The function of a call, bound to this pin.
+    pub async fn bind(self: &Arc<Self>, args: &CallArgs) -> Result<Arc<Bound>> {
+        let Some(function) = CUSTOMER_FUNCTIONS.iter().find(|f| f.spec().name == args.spec.name) else {
+            return plan_err!("there is no function {}()", args.spec.name);
+        };
+        let data = Arc::clone(self.data().await?);
+        let key = format!("{} {}", args.display(), self.version_key(args).await?);
+        if let Some(bound) = data.known(&key) {
+            return Ok(bound);
+        }
+        let kernel = function.bind(self.as_ref(), args).await?;
+        let bound = Arc::new(Bound { customers: self.customers().await?, kernel });
+        data.remember(key, Arc::clone(&bound));
+        Ok(bound)
+    }
+
+    /// What an answer depends on besides the snapshot: settings, and the versions of all models.
+    async fn version_key(&self, args: &CallArgs) -> Result<String> {
+        let models = self.engine.store.models();
+        let active: Vec<String> = models.iter().map(|m| format!("{}:{}:{}", m.name, m.active, m.versions.len())).collect();
+        let rules = match self.config.rfm_rules() {
+            Some(relation) if matches!(args.spec.name, "rfm" | "segment") => format!("{:?}", self.rules(relation).await?),
+            _ => String::new(),
+        };
+        Ok(format!("{:?} {active:?} {rules}", self.config))
+    }
+
+    async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
+        let ctx = datafusion::prelude::SessionContext::new_with_state(self.state.clone());
+        read_rfm_rules(relation, &ctx.table(relation).await?.collect().await?)
+    }
+
+    async fn model(&self, family: Family, name: Option<&str>) -> Result<Fitted> {
+        let key = (family, name.map(str::to_owned));
+        let held = |m: &Mutex<HashMap<_, Fitted>>| m.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(f) = held(&self.models) {
+            return Ok(f);
+        }
+        let fitted = match name.filter(|n| *n != "auto") {
+            Some(name) => self.named(family, name).await?,
+            None => self.auto(family).await?,
+        };
+        self.models.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fitted.clone());
+        Ok(fitted)
+    }
+
+    async fn named(&self, family: Family, name: &str) -> Result<Fitted> {
+        let record = model_record(self, name)?;
+        let Some(v) = record.versions.iter().find(|v| v.version == record.active) else {
+            return plan_err!("model '{name}' has no active version: ALTER MODEL {name} SET ACTIVE VERSION n");
+        };
+        if v.family != family.name() {
+            let fit: Vec<&str> = crate::models::MODEL_TYPES.iter().filter(|t| t.family == family).map(|t| t.name).collect();
+            return plan_err!("model '{name}' is of type {}: this function needs a model of type {}", v.model_type, fit.join(" or "));
+        }
+        let snapshot = self.snapshot().await?;
+        if v.as_of_us > snapshot.as_of_us {
+            let text = |us| time_text(us).unwrap_or_default();
+            return plan_err!(
+                "model '{name}' (version {}) has seen events up to {}, after as_of {}: its answers would use the future. \
+                 REFRESH MODEL {name} AS OF '{}', or leave the model out",
+                v.version,
+                text(v.as_of_us),
+                text(snapshot.as_of_us),
+                text(snapshot.as_of_us)
+            );
+        }
+        if let (Refresh::Strict, Some(reason)) = (self.config.refresh(), stale_reason(v, &snapshot)) {
+            return plan_err!("model '{name}' is stale: {reason}. REFRESH MODEL {name}, or SET tenure.refresh = 'warn'");
+        }
+        self.load(&record.name, v)
+    }
+
+    fn load(&self, name: &str, v: &VersionInfo) -> Result<Fitted> {
+        let key = format!("{name} {} {}", v.version, v.created_at_us);
+        if let Some(f) = self.engine.loaded(&key) {
+            return Ok(f);
+        }
+        let parts = self.engine.store.load(name, v.version).map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
+        let fitted = Fitted::from_parts(name, v, &parts)?;
+        self.engine.keep(key, fitted.clone());
+        Ok(fitted)
+    }
+
+    async fn auto(&self, family: Family) -> Result<Fitted> {
+        let snapshot = self.snapshot().await?;
+        let name = family.auto_name();
+        if let Some(v) = self.fresh(name, &snapshot)? {
+            return self.load(name, &v);
+        }
+        let _one_at_a_time = self.engine.fitting.lock().await;
+        if let Some(v) = self.fresh(name, &snapshot)? {
+            return self.load(name, &v);
+        }
+        let Some(kind) = crate::models::MODEL_TYPES.iter().find(|t| t.family == family) else { return plan_err!("no model type for {name}") };
+        let options = ModelOptions::new(kind, &[])?;
+        let v = fitting::create(self, &self.engine, name, Origin::Auto, &options, None).await?.info;
+        self.load(name, &v)
+    }
+
+    /// The version of an auto model that still serves this snapshot.
+    fn fresh(&self, name: &str, snapshot: &Snapshot) -> Result<Option<VersionInfo>> {
+        let Some(record) = self.engine.store.model(name) else { return Ok(None) };
+        let same = record.versions.iter().find(|v| v.data_fingerprint == snapshot.fingerprint());
+        if let Some(v) = same {
+            return Ok(Some(v.clone()));
+        }
+        // An as_of that was set is answered exactly; only the end of a growing log may run ahead of its model.
+        if snapshot.as_of_is_set {
+            return Ok(None);
+        }
+        let Some(v) = record.versions.iter().find(|v| v.version == record.active) else { return Ok(None) };
+        let relation = format!("{:016x}-", snapshot.relation);
+        if !v.data_fingerprint.starts_with(&relation) || v.as_of_us > snapshot.as_of_us {
+            return Ok(None);
+        }
+        match self.config.refresh() {
+            Refresh::Strict => plan_err!(
+                "{name} is stale: {}. SET tenure.refresh = 'auto' to have it fitted again",
+                stale_reason(v, snapshot).unwrap_or_default()
+            ),
+            Refresh::Warn | Refresh::Off => Ok(Some(v.clone())),
+            Refresh::Auto => {
+                let grown = (snapshot.rows as f64 - v.data_rows as f64).abs() / (v.data_rows as f64).max(1.0);
+                let moved = (snapshot.as_of_us - v.as_of_us) as f64 / DAY_US as f64;
+                let serves = grown <= ROWS_TOLERANCE && moved <= TIME_TOLERANCE * fitting::HOLDOUT_DAYS;
+                Ok(serves.then(|| v.clone()))
+            }
+        }
+    }
+}
+
+/// What has changed since a version saw the events.
+fn stale_reason(v: &VersionInfo, snapshot: &Snapshot) -> Option<String> {
+    let relation = format!("{:016x}-", snapshot.relation);
+    if v.data_fingerprint == snapshot.fingerprint() {
+        return None;
+    }
+    if !v.data_fingerprint.starts_with(&relation) {
+        return Some("it was made from another relation".into());
+    }
+    if v.as_of_us != snapshot.as_of_us {
+        let days = (snapshot.as_of_us - v.as_of_us) as f64 / DAY_US as f64;
+        return Some(format!("as_of has moved by {days:.1} days"));
+    }
+    let rows = snapshot.rows as i64 - v.data_rows as i64;
+    Some(if rows == 0 { "rows have changed".into() } else { format!("rows have changed by {rows:+}") })
+}
+
+#[async_trait]
+impl Pin for QueryPin {
+    fn config(&self) -> &TenureConfig {
+        &self.config
+    }
+
+    fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    fn store(&self) -> &Store {
+        &self.engine.store
+    }
+
+    async fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        Ok(Arc::clone(&self.data().await?.snapshot))
+    }
+
+    async fn customers(&self) -> Result<Arc<Customers>> {
+        let data = self.data().await?;
+        let read = || async {
+            self.engine.report("reading customers", 0.0);
+            let customers = Customers::read(&self.state, &data.snapshot, fitting::HOLDOUT_DAYS).await?;
+            self.engine.report("reading customers", 1.0);
+            Ok::<_, datafusion::error::DataFusionError>(Arc::new(customers))
+        };
+        Ok(Arc::clone(data.customers.get_or_try_init(read).await?))
+    }
+
+    async fn interactions(&self) -> Result<Arc<Interactions>> {
+        let data = self.data().await?;
+        let customers = self.customers().await?;
+        let read = || async {
+            self.engine.report("reading interactions", 0.0);
+            let interactions = Interactions::read(&self.state, &data.snapshot, &customers).await?;
+            self.engine.report("reading interactions", 1.0);
+            Ok::<_, datafusion::error::DataFusionError>(Arc::new(interactions))
+        };
+        Ok(Arc::clone(data.interactions.get_or_try_init(read).await?))
+    }
+
+    async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>> {
+        match self.model(Family::Lifetime, model).await? {
+            Fitted::Lifetime(m) => Ok(m),
+            other => other.wrong("lifetime"),
+        }
+    }
+
+    async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>> {
+        let Fitted::Segment(m) = self.model(Family::Segment, model).await? else { return plan_err!("not a segmentation model") };
+        let Some(relation) = self.config.rfm_rules() else { return Ok(m) };
+        let rules = self.rules(relation).await?;
+        let model = Rfm::new(m.model.cuts.clone(), rules).map_err(|e| datafusion::common::plan_datafusion_err!("'{relation}': {e}"))?;
+        Ok(Arc::new(Versioned { name: m.name.clone(), version: m.version, model }))
+    }
+
+    async fn recommender(&self, model: Option<&str>) -> Result<Arc<Versioned<ItemModel>>> {
+        match self.model(Family::Recommend, model).await? {
+            Fitted::Recommend(m) => Ok(m),
+            other => other.wrong("recommend"),
+        }
+    }
+
+    async fn stale_reason(&self, model: &str, version: u32) -> Result<Option<String>> {
+        // Without events there is nothing to compare with.
+        let Ok(snapshot) = self.snapshot().await else { return Ok(Some("the events cannot be read".into())) };
+        let record = model_record(self, model)?;
+        Ok(record.versions.iter().find(|v| v.version == version).and_then(|v| stale_reason(v, &snapshot)))
+    }
+}
+
+/// Checks a model type's name.
+pub fn known_type(name: &str) -> Result<&'static crate::models::ModelType> {
+    if name.eq_ignore_ascii_case("auto") {
+        return known_type("bg_nbd");
+    }
+    match model_type(name) {
+        Some(t) => Ok(t),
+        None => {
+            let names: Vec<&str> = crate::models::MODEL_TYPES.iter().map(|t| t.name).collect();
+            let hint = crate::text::nearest(name, names.iter().copied()).map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+            plan_err!("unknown model_type '{name}'{hint} Allowed: auto, {}", names.join(", "))
+        }
+    }
+}
