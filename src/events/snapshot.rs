@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
-use datafusion::catalog::default_table_source::source_as_provider;
+use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, TableReference, plan_err};
@@ -27,8 +27,6 @@ pub struct Snapshot {
     pub contract: Contract,
     /// Canonical events ([`Contract::canonical`]) up to `as_of`.
     pub plan: LogicalPlan,
-    /// The relation itself, uncleaned and uncut.
-    pub raw: LogicalPlan,
     /// Which relation it is: its schema, its view's text, its sources.
     pub relation: u64,
     /// What it holds, `as_of` included.
@@ -92,22 +90,23 @@ async fn provider(state: &SessionState, name: &str) -> Result<Arc<dyn TableProvi
 }
 
 impl Snapshot {
+    /// The contract of a relation and the plan that reads it whole.
+    pub async fn source(state: &SessionState, name: &str) -> Result<(Contract, LogicalPlan)> {
+        let provider = provider(state, name).await?;
+        let contract = Contract::resolve(name, &provider.schema())?;
+        let raw = LogicalPlanBuilder::scan(TableReference::from(name), provider_as_source(provider), None)?.build()?;
+        Ok((contract, raw))
+    }
+
     /// Looks at the relation `tenure.events` as it is now.
     ///
     /// # Errors
     /// No such relation, a needed column missing, or no row with a user and a time up to `as_of`.
     pub async fn take(state: &SessionState, config: &TenureConfig, memory: &Fingerprints) -> Result<Self> {
         let name = config.events();
-        let provider = provider(state, name).await?;
-        let contract = Contract::resolve(name, &provider.schema())?;
-        let raw = LogicalPlanBuilder::scan(
-            TableReference::from(name),
-            datafusion::catalog::default_table_source::provider_as_source(Arc::clone(&provider)),
-            None,
-        )?
-        .build()?;
+        let (contract, raw) = Self::source(state, name).await?;
         let mut identity = Identity::default();
-        identity.add(format!("{:?} {name} {:?}", provider.schema().fields(), config.event_map()).as_bytes());
+        identity.add(format!("{:?} {name} {:?}", raw.schema().fields(), config.event_map()).as_bytes());
         identity.plan(&raw, state, memory).await?;
         memory.forget_others(&identity.seen_batches);
         let canonical = contract.canonical(raw.clone(), &config.event_map())?;
@@ -120,7 +119,6 @@ impl Snapshot {
         Ok(Self {
             contract,
             plan,
-            raw,
             relation: identity.relation,
             content: mix(mix(identity.content, extent.rows), as_of_us as u64),
             rows: extent.rows,

@@ -326,10 +326,6 @@ impl GroupsAccumulator for SummaryGroups {
     fn size(&self) -> usize {
         self.orders.capacity() * size_of::<Order>() + self.refunded.capacity() * 8
     }
-
-    fn supports_convert_to_state(&self) -> bool {
-        true
-    }
 }
 
 /// The state arrays; the three lists share their offsets.

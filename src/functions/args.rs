@@ -24,7 +24,9 @@ impl Span {
             return self.days;
         }
         use datafusion::arrow::array::types::TimestampMicrosecondType;
-        let later = TimestampMicrosecondType::add_year_months(as_of_us, self.months, "UTC".parse().unwrap_or_default());
+        let utc = "UTC".parse().ok();
+        let later = utc.and_then(|tz| TimestampMicrosecondType::add_year_months(as_of_us, self.months, tz));
+        // Beyond the calendar's end: the mean month of the Gregorian calendar.
         self.days + later.map_or(f64::from(self.months) * 30.436_875, |l| (l - as_of_us) as f64 / MICROSECONDS_IN_DAY as f64)
     }
 }

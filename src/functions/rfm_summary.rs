@@ -206,10 +206,6 @@ impl GroupsAccumulator for State {
     fn size(&self) -> usize {
         self.groups.size()
     }
-
-    fn supports_convert_to_state(&self) -> bool {
-        true
-    }
 }
 
 /// The aggregate without GROUP BY: one group.

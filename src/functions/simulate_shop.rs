@@ -84,7 +84,6 @@ fn shop(args: &CallArgs) -> Result<Shop> {
     Ok(Shop::new(params.map_err(|e| plan_datafusion_err!("{}(): {e}", args.spec.name))?))
 }
 
-#[derive(Debug)]
 struct ShopTable {
     args: CallArgs,
     definition: String,
@@ -127,14 +126,25 @@ impl TableProvider for ShopTable {
     }
 }
 
+impl std::fmt::Debug for ShopTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.definition)
+    }
+}
+
 /// A range of customers, generated as it is read.
-#[derive(Debug)]
 struct Part {
     shop: Arc<Shop>,
     schema: SchemaRef,
     from: u64,
     to: u64,
     truth: bool,
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "customers {} to {}", self.from, self.to)
+    }
 }
 
 impl PartitionStream for Part {

@@ -85,7 +85,7 @@ impl Session {
                 self.register_table_dir(&relation.name, &dir).await
             }
             RelationKind::View | RelationKind::External => {
-                let mut statement = DFParserBuilder::new(&relation.sql).build()?.parse_statement()?;
+                let mut statement = DFParserBuilder::new(relation.sql.as_str()).build()?.parse_statement()?;
                 if let (EngineStatement::CreateExternalTable(c), Some(location)) = (&mut statement, &relation.location) {
                     c.locations = vec![location.clone()];
                 }

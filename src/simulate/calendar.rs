@@ -2,7 +2,7 @@
 //!
 //! Customers live in *shop time*, in which their process is homogeneous. The calendar bends it: shop time passes by up to 3 %
 //! faster in November and slower in May, and by up to 10 % faster on a Saturday; its mean speed over a year is 1. The bend is
-//! monotone, the same for all, and gains or loses at most two days, so that a model which knows no season still recovers the
+//! monotone, the same for all, and gains or loses at most three days, so that a model which knows no season still recovers the
 //! parameters. The price is an over-forecast of about 0.4 % a year for each 1 % of season when the log ends after the peak (measured
 //! with BG/NBD on 20,000 users × 730 days); the stronger season is therefore in the visits without an order.
 

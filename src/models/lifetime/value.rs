@@ -82,9 +82,9 @@ fn not_one_row(part: &Part, column: &str) -> ModelError {
 }
 
 fn finite(part: &Part, column: &str) -> Result<f64, ModelError> {
-    match part.f64(column)? {
-        &[value] if value.is_finite() => Ok(value),
-        &[value] => Err(ModelError::Damaged(format!("{column} = {value} in table '{}'", part.name))),
+    match *part.f64(column)? {
+        [value] if value.is_finite() => Ok(value),
+        [value] => Err(ModelError::Damaged(format!("{column} = {value} in table '{}'", part.name))),
         _ => Err(not_one_row(part, column)),
     }
 }

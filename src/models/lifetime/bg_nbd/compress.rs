@@ -29,6 +29,14 @@ pub(super) struct Piece {
     pub rows: Range<usize>,
 }
 
+/// The customers with one x > 0, and their rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Frequency {
+    pub x: u32,
+    pub customers: u64,
+    pub rows: Range<usize>,
+}
+
 /// Customers and their repeat purchases in total, for one T.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observed {
@@ -42,8 +50,7 @@ pub(super) struct Histories {
     /// Customers with x > 0, by x, T and t_x.
     pub rows: Vec<Row>,
     pub pieces: Vec<Piece>,
-    /// (x, customers) for x > 0.
-    pub by_x: Vec<(u32, u64)>,
+    pub by_x: Vec<Frequency>,
     /// Index T.
     pub by_t: Vec<Observed>,
     pub customers: u64,
@@ -76,7 +83,7 @@ impl Histories {
         let distinct = rows.len() + once_by_t.iter().filter(|&&once| once).count();
         Ok(Self {
             pieces: pieces(&by_x),
-            by_x: by_x.iter().map(|&(x, customers, _)| (x, customers)).collect(),
+            by_x,
             customers: customers as u64,
             purchases: by_t.iter().map(|o| o.purchases).sum(),
             exposure: by_t.iter().enumerate().map(|(t, o)| t as f64 * o.customers as f64).sum(),
@@ -119,7 +126,7 @@ fn check(counts: Counts<'_>) -> Result<(), ModelError> {
 }
 
 /// The distinct histories with x > 0, sorted, and for each x its customers and its rows.
-fn distinct_rows(counts: Counts<'_>, repeaters: usize) -> (Vec<Row>, Vec<(u32, u64, Range<usize>)>) {
+fn distinct_rows(counts: Counts<'_>, repeaters: usize) -> (Vec<Row>, Vec<Frequency>) {
     let bits = |values: &[u32]| u32::BITS - values.iter().fold(0, |all, &v| all | v).leading_zeros();
     let (bits_t_x, bits_t, bits_x) = (bits(counts.t_x), bits(counts.t), bits(counts.x));
     let mut keys = Vec::with_capacity(repeaters);
@@ -132,32 +139,32 @@ fn distinct_rows(counts: Counts<'_>, repeaters: usize) -> (Vec<Row>, Vec<(u32, u
 
     let low = |key: u64, bits: u32| (key & ((1 << bits) - 1)) as u32;
     let mut rows: Vec<Row> = Vec::new();
-    let mut by_x: Vec<(u32, u64, Range<usize>)> = Vec::new();
+    let mut by_x: Vec<Frequency> = Vec::new();
     for same in keys.chunk_by(|a, b| a == b) {
         let (t_x, t, x) = (low(same[0], bits_t_x), low(same[0] >> bits_t_x, bits_t), (same[0] >> (bits_t_x + bits_t)) as u32);
         rows.push(Row { t_x, t, customers: same.len() as f64 });
         match by_x.last_mut() {
-            Some((last, customers, range)) if *last == x => {
-                *customers += same.len() as u64;
-                range.end = rows.len();
+            Some(last) if last.x == x => {
+                last.customers += same.len() as u64;
+                last.rows.end = rows.len();
             }
-            _ => by_x.push((x, same.len() as u64, rows.len() - 1..rows.len())),
+            _ => by_x.push(Frequency { x, customers: same.len() as u64, rows: rows.len() - 1..rows.len() }),
         }
     }
     (rows, by_x)
 }
 
-fn pieces(by_x: &[(u32, u64, Range<usize>)]) -> Vec<Piece> {
+fn pieces(by_x: &[Frequency]) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    for (x, _, range) in by_x {
-        for start in range.clone().step_by(PIECE) {
-            pieces.push(Piece { x: *x, rows: start..range.end.min(start + PIECE) });
+    for Frequency { x, rows, .. } in by_x {
+        for start in rows.clone().step_by(PIECE) {
+            pieces.push(Piece { x: *x, rows: start..rows.end.min(start + PIECE) });
         }
     }
     pieces
 }
 
-/// Sorts keys of `bits` significant bits, 11 bits a pass from the lowest: several times as fast as comparing.
+/// Sorts keys of `bits` significant bits, 11 bits a pass from the lowest.
 fn radix_sort(keys: &mut Vec<u64>, bits: u32) {
     const DIGIT: u32 = 11;
     let mut sorted = vec![0; keys.len()];
@@ -189,7 +196,7 @@ mod tests {
         let histories = Histories::new(Counts { x: &[2, 0, 1, 2, 0, 2], t_x: &[9, 0, 5, 9, 0, 4], t: &[30, 30, 30, 30, 30, 700] }).unwrap();
         let rows: Vec<_> = histories.rows.iter().map(|r| (r.t_x, r.t, r.customers)).collect();
         assert_eq!(rows, [(5, 30, 1.0), (9, 30, 2.0), (4, 700, 1.0)]);
-        assert_eq!(histories.by_x, [(1, 1), (2, 3)]);
+        assert_eq!(histories.by_x, [Frequency { x: 1, customers: 1, rows: 0..1 }, Frequency { x: 2, customers: 3, rows: 1..3 }]);
         assert_eq!((histories.customers, histories.purchases, histories.distinct, histories.exposure), (6, 7, 4, 850.0));
     }
 

@@ -28,7 +28,7 @@ const LARGEST_EXPONENT: f64 = 500.0;
 impl BgNbd {
     /// E[purchases in (T, T + horizon] | alive at T].
     pub(super) fn expected_purchases_alive(&self, x: f64, t: f64, horizon: f64) -> f64 {
-        if !(horizon > 0.0) {
+        if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
         let s = horizon.min(LONGEST) / (self.alpha + t);
@@ -54,7 +54,7 @@ impl BgNbd {
                 let exponent = (a - 1.0) * l;
                 let first = if exponent == 0.0 { -l } else { -exponent.exp_m1() / (a - 1.0) };
                 let value = c * first - exponent.exp() * sum;
-                let kept = (c * first).abs() + exponent.exp() * largest <= CANCELLATION * value;
+                let kept = value.is_finite() && (c * first).abs() + exponent.exp() * largest <= CANCELLATION * value;
                 return kept.then_some(value);
             }
             let n = f64::from(n);

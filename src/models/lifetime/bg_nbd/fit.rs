@@ -9,7 +9,7 @@ use super::super::optimise::{Derivatives, Problem};
 use super::super::special::ln_rising_derivatives;
 use super::super::{Counts, Fit};
 use super::BgNbd;
-use super::compress::{Histories, Piece, Row};
+use super::compress::{Frequency, Histories, Piece, Row};
 use crate::models::{Control, ModelError};
 
 /// e^±12 for r, a and b, and for α times in days between a fraction of a second and geological ages.
@@ -104,7 +104,7 @@ fn of_exposure(histories: &Histories, at: &[f64; 4], r: f64, days: &[Day]) -> De
 fn of_frequency(histories: &Histories, model: &BgNbd) -> Derivatives<4> {
     let BgNbd { r, a, b, .. } = *model;
     let mut sum = Derivatives::zero();
-    for &(x, customers) in &histories.by_x {
+    for &Frequency { x, customers, .. } in &histories.by_x {
         let n = customers as f64;
         let [of_r, of_b, of_ab] = [r, b, a + b].map(|z| ln_rising_derivatives(z, x));
         let (by_a, by_b) = (-a * of_ab[1], b * (of_b[1] - of_ab[1]));
@@ -138,7 +138,7 @@ fn of_departure(piece: &Piece, rows: &[Row], model: &BgNbd, days: &[Day]) -> Der
         let f = last.share - now.share;
         let d = offset + shape * e;
         let small = (-d.abs()).exp();
-        // `ln` instead of `ln_1p`: digits lost where `small` is tiny are far below the rounding of the sum, and it is twice as fast.
+        // `ln` instead of `ln_1p`: digits lost where `small` is tiny are far below the rounding of the sum, and it is cheaper.
         value += row.customers * (d.max(0.0) + (1.0 + small).ln());
         let inverse = 1.0 / (1.0 + small);
         let departed = row.customers * if d > 0.0 { inverse } else { small * inverse };

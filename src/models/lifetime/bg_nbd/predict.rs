@@ -39,7 +39,7 @@ pub fn expected_purchases_all(model: &BgNbd, counts: Counts<'_>, horizon_days: f
 /// Expected purchases of each customer in the `horizon_days` after T, each discounted from its day back to T by `annual_rate` (0.1 is 10 % a year).
 ///
 /// ∫ e^(−δτ) dE(τ) = e^(−δH) E(H) + δ ∫ e^(−δτ) E(τ) dτ with δ = ln(1 + rate) / 365.25, by Gauss–Legendre over ln(1 + τ/(α+T)), in which E is
-/// smooth; relative error below 1e-9. Panics if the slices of `counts` differ in length.
+/// smooth; the relative error is tested to be below 1e-9 up to ten years and 50 % a year. Panics if the slices of `counts` differ in length.
 ///
 /// # Errors
 /// `Option` for a horizon or a rate that is negative or not finite, `Cancelled`.

@@ -1,0 +1,61 @@
+//! Saved relations and settings.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::files::{self, Stamp};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelationKind {
+    /// Rows in Parquet files of the database.
+    Table,
+    /// The text of a query.
+    View,
+    /// Files elsewhere.
+    External,
+}
+
+/// A relation as it is defined again after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRelation {
+    pub name: String,
+    pub kind: RelationKind,
+    /// The statement that made it; empty for a table.
+    pub sql: String,
+    /// Where its files are; relative ones are inside the database.
+    pub location: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    pub relations: Vec<SavedRelation>,
+    pub settings: BTreeMap<String, String>,
+    #[serde(skip)]
+    seen: Stamp,
+}
+
+impl Catalog {
+    /// Reads the file if it has changed; a damaged one is named, and what was known stays.
+    pub fn read_again(&mut self, path: &Path, warnings: &mut Vec<String>) -> bool {
+        let now = files::stamp(path);
+        if now == self.seen {
+            return false;
+        }
+        match files::read_json::<Self>(path) {
+            Ok(read) => *self = read,
+            Err(e) => warnings.push(format!("{e}: saved relations and settings are not restored")),
+        }
+        self.seen = now;
+        true
+    }
+
+    pub fn write(&mut self, path: &Path) -> Result<(), StoreError> {
+        files::write_json(path, self)?;
+        self.seen = files::stamp(path);
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The one integration test binary: each test program would link the engine anew.
+
+mod architecture;
+mod btyd;
+mod engine;
+mod functions;
+mod shell;
+mod slt;
+mod store;
+mod truth;
