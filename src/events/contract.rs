@@ -160,7 +160,9 @@ pub fn quote(name: &str) -> String {
 fn likely(schema: &Schema, c: EventColumn) -> Option<String> {
     let plain = |n: &str| n.to_lowercase().replace([' ', '-', '_'], "");
     let hints: &[&str] = match c {
-        EventColumn::UserId => &["userid", "customerid", "custid", "visitorid", "customer", "user", "client", "clientid", "member", "account"],
+        EventColumn::UserId => {
+            &["userid", "customerid", "custid", "visitorid", "customer", "user", "client", "clientid", "member", "account"]
+        }
         EventColumn::Ts => &["invoicedate", "date", "time", "datetime", "eventtime", "orderdate", "purchasedate", "day"],
         EventColumn::Amount => &["amount", "revenue", "total", "sales", "spend", "price", "value"],
         EventColumn::ItemId => &["stockcode", "itemid", "productid", "product", "item", "sku"],
@@ -181,9 +183,8 @@ fn missing(relation: &str, schema: &Schema, needed: EventColumn) -> String {
         source(EventColumn::Ts).unwrap_or_else(|| "<time column> AS ts".into()),
     ];
     select.extend([EventColumn::ItemId, EventColumn::Amount].into_iter().filter_map(source));
-    let typo = nearest(needed.name(), schema.fields().iter().map(|f| f.name().as_str()))
-        .map(|n| format!(" (is it '{n}'?)"))
-        .unwrap_or_default();
+    let typo =
+        nearest(needed.name(), schema.fields().iter().map(|f| f.name().as_str())).map(|n| format!(" (is it '{n}'?)")).unwrap_or_default();
     format!(
         "'{relation}' has no column {}{typo}. Accepted names: {}. Columns found: {}. \
          Write a view over your data, for example: CREATE VIEW events AS SELECT {} FROM {}",

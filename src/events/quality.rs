@@ -61,7 +61,13 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
         let own = name(EventColumn::Ts);
         add("no time", EventColumn::Ts, ts.clone().is_null(), "error", format!("WHERE {own} IS NOT NULL"));
         let day = cast(ts, DataType::Date32);
-        add("before 1990", EventColumn::Ts, day.clone().lt(cast(lit("1990-01-01"), DataType::Date32)), "warning", format!("WHERE {own} >= '1990-01-01'"));
+        add(
+            "before 1990",
+            EventColumn::Ts,
+            day.clone().lt(cast(lit("1990-01-01"), DataType::Date32)),
+            "warning",
+            format!("WHERE {own} >= '1990-01-01'"),
+        );
         let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64) / DAY_US;
         let tomorrow = cast(lit(today as i32 + 1), DataType::Date32);
         add("in the future", EventColumn::Ts, day.gt(tomorrow), "warning", format!("WHERE {own} <= now()"));
@@ -81,10 +87,22 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
     let purchase = code.clone().map_or(lit(true), |c| c.eq(lit(kind::PURCHASE)));
     if let (Some(money), Some(amount)) = (money, get(EventColumn::Amount)) {
         let own = name(EventColumn::Amount);
-        add("purchase without amount", EventColumn::Amount, purchase.clone().and(amount.clone().is_null()), "warning", format!("WHERE {own} IS NOT NULL"));
+        add(
+            "purchase without amount",
+            EventColumn::Amount,
+            purchase.clone().and(amount.clone().is_null()),
+            "warning",
+            format!("WHERE {own} IS NOT NULL"),
+        );
         let absurd = amount.is_not_null().and(money.clone().is_null());
         add("amount not finite", EventColumn::Amount, absurd, "error", format!("WHERE isfinite({own})"));
-        add("purchase of zero", EventColumn::Amount, purchase.clone().and(money.clone().eq(lit(0i64))), "warning", format!("WHERE {own} <> 0"));
+        add(
+            "purchase of zero",
+            EventColumn::Amount,
+            purchase.clone().and(money.clone().eq(lit(0i64))),
+            "warning",
+            format!("WHERE {own} <> 0"),
+        );
         let negative = purchase.clone().and(money.lt(lit(0i64)));
         let fix = format!("CASE WHEN {own} < 0 THEN 'refund' ELSE 'purchase' END AS event_type");
         add("purchase of negative amount: taken as a refund", EventColumn::Amount, negative, "info", fix);
@@ -109,12 +127,7 @@ pub async fn data_quality(state: &SessionState, config: &TenureConfig, relation:
     let (contract, raw) = Snapshot::source(state, relation).await?;
     let checks = checks(&contract, raw.schema(), config);
     let row_text = datafusion::functions::core::expr_fn::named_struct(
-        contract
-            .columns
-            .iter()
-            .flat_map(|(c, _)| contract.expr(raw.schema(), *c).map(|e| [lit(c.name()), e]))
-            .flatten()
-            .collect(),
+        contract.columns.iter().flat_map(|(c, _)| contract.expr(raw.schema(), *c).map(|e| [lit(c.name()), e])).flatten().collect(),
     );
     let mut figures = vec![count(lit(1)).alias("total")];
     for (i, c) in checks.iter().enumerate() {
@@ -122,14 +135,22 @@ pub async fn data_quality(state: &SessionState, config: &TenureConfig, relation:
         figures.push(sum(when(bad, lit(1i64)).otherwise(lit(0i64))?).alias(format!("bad_{i}")));
     }
     let counts = run(state, LogicalPlanBuilder::from(raw.clone()).aggregate(Vec::<Expr>::new(), figures)?.build()?).await?;
-    let number = |i: usize| counts.first().map(|b| b.column(i).as_primitive::<Int64Type>()).filter(|a| a.is_valid(0)).map_or(0, |a| a.value(0));
+    let number =
+        |i: usize| counts.first().map(|b| b.column(i).as_primitive::<Int64Type>()).filter(|a| a.is_valid(0)).map_or(0, |a| a.value(0));
     let total = number(0);
     let mut findings: Vec<Finding> = vec![];
     for (i, c) in checks.into_iter().enumerate() {
         let rows_bad = number(i + 1);
         let example = if rows_bad > 0 { example(state, &raw, &c.bad, &row_text).await? } else { None };
         let severity = if rows_bad > 0 { c.severity } else { "ok" };
-        findings.push(Finding { check: c.name.into(), column: c.column, rows_bad, severity, example, fix: (rows_bad > 0).then_some(c.fix) });
+        findings.push(Finding {
+            check: c.name.into(),
+            column: c.column,
+            rows_bad,
+            severity,
+            example,
+            fix: (rows_bad > 0).then_some(c.fix),
+        });
     }
     findings.push(duplicates(state, &raw).await?);
     findings.extend(accepted_names(&contract));
@@ -152,7 +173,11 @@ fn rank(severity: &str) -> usize {
 
 /// The first bad row in the order of its text: the same one whatever the order of rows.
 async fn example(state: &SessionState, raw: &LogicalPlan, bad: &Expr, row: &Expr) -> Result<Option<String>> {
-    let plan = LogicalPlanBuilder::from(raw.clone()).filter(bad.clone())?.project(vec![row.clone().alias("row")])?.limit(0, Some(1000))?.build()?;
+    let plan = LogicalPlanBuilder::from(raw.clone())
+        .filter(bad.clone())?
+        .project(vec![row.clone().alias("row")])?
+        .limit(0, Some(1000))?
+        .build()?;
     let mut least: Option<String> = None;
     for b in run(state, plan).await? {
         let options = FormatOptions::default().with_null("NULL");

@@ -35,19 +35,55 @@ struct Row {
 
 fn rows(contract: &Contract, facts: &Facts) -> Vec<Row> {
     let has = |c| f64::from(u8::from(contract.has(c)));
-    let row = |capability, requirement, needed, comfortable, actual, advice| Row { capability, requirement, needed, comfortable, actual, advice };
+    let row =
+        |capability, requirement, needed, comfortable, actual, advice| Row { capability, requirement, needed, comfortable, actual, advice };
     let (buyers, repeat) = (facts.buyers as f64, facts.repeat_buyers as f64);
     vec![
-        row("churn", "customers with a purchase", 2.0, 200.0, buyers, "load more of the log, or customers of every kind: not only the loyal ones"),
-        row("churn", "customers who purchased on two days", 2.0, 50.0, repeat, "a longer log: without repeat purchases nobody's rate can be known"),
+        row(
+            "churn",
+            "customers with a purchase",
+            2.0,
+            200.0,
+            buyers,
+            "load more of the log, or customers of every kind: not only the loyal ones",
+        ),
+        row(
+            "churn",
+            "customers who purchased on two days",
+            2.0,
+            50.0,
+            repeat,
+            "a longer log: without repeat purchases nobody's rate can be known",
+        ),
         row("churn", "days of history", 14.0, 180.0, facts.days, "a longer log: about twice the horizon is comfortable"),
         row("clv", "column amount", 1.0, 1.0, has(EventColumn::Amount), "add the value of each purchase to the view AS amount"),
-        row("clv", "repeat buyers with a positive value", 2.0, 50.0, facts.valued_repeat_buyers as f64, "check the sign and the NULLs of amount with data_quality()"),
-        row("clv", "customers who purchased on two days", 2.0, 50.0, repeat, "a longer log: without repeat purchases nobody's rate can be known"),
+        row(
+            "clv",
+            "repeat buyers with a positive value",
+            2.0,
+            50.0,
+            facts.valued_repeat_buyers as f64,
+            "check the sign and the NULLs of amount with data_quality()",
+        ),
+        row(
+            "clv",
+            "customers who purchased on two days",
+            2.0,
+            50.0,
+            repeat,
+            "a longer log: without repeat purchases nobody's rate can be known",
+        ),
         row("segments", "customers with a purchase", 1.0, 50.0, buyers, "load more of the log"),
         row("recommendations", "column item_id", 1.0, 1.0, has(EventColumn::ItemId), "add the item of each event to the view AS item_id"),
         row("recommendations", "distinct items", 2.0, 50.0, facts.items as f64, "events of more items"),
-        row("recommendations", "distinct user-item pairs", 2.0, 1000.0, facts.pairs as f64, "a longer log, or views and carts besides purchases"),
+        row(
+            "recommendations",
+            "distinct user-item pairs",
+            2.0,
+            1000.0,
+            facts.pairs as f64,
+            "a longer log, or views and carts besides purchases",
+        ),
     ]
 }
 

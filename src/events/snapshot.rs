@@ -131,7 +131,8 @@ impl Snapshot {
 
 /// Why there is no event to use.
 async fn empty(name: &str, config: &TenureConfig, state: &SessionState, raw: &LogicalPlan) -> Result<String> {
-    let total = LogicalPlanBuilder::from(raw.clone()).aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count(lit(1))])?.build()?;
+    let total =
+        LogicalPlanBuilder::from(raw.clone()).aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count(lit(1))])?.build()?;
     let batches = run(state, total).await?;
     let total = batches.first().map_or(0, |b| b.column(0).as_primitive::<Int64Type>().value(0));
     let as_of = config.as_of_us().and_then(time_text).map(|t| format!(" up to tenure.as_of = {t}")).unwrap_or_default();
@@ -171,7 +172,8 @@ impl Fingerprints {
         }
         let figures = vec![count(lit(1)), min(col("ts_us")), max(col("ts_us"))];
         let batches = run(state, b.aggregate(Vec::<datafusion::logical_expr::Expr>::new(), figures)?.build()?).await?;
-        let at = |i: usize| batches.first().map(|b| b.column(i).as_primitive::<Int64Type>()).filter(|a| a.is_valid(0)).map_or(0, |a| a.value(0));
+        let at =
+            |i: usize| batches.first().map(|b| b.column(i).as_primitive::<Int64Type>()).filter(|a| a.is_valid(0)).map_or(0, |a| a.value(0));
         let extent = Extent { rows: at(0) as u64, min_us: at(1), max_us: at(2) };
         let mut extents = self.extents.lock().unwrap_or_else(PoisonError::into_inner);
         if extents.len() >= MAX_EXTENTS {

@@ -66,7 +66,11 @@ fn cut(snapshot: &Snapshot, holdout_days: f64) -> Option<i64> {
 
 /// The aggregation over `snapshot.plan`: one row a user, `user_id` and the struct of [`super::summary::summary_fields`].
 pub fn plan(snapshot: &Snapshot, cut_us: i64, partitions: usize) -> Result<LogicalPlan> {
-    let money = if snapshot.contract.has(EventColumn::Amount) { col("millionths") } else { cast(lit(datafusion::common::ScalarValue::Null), DataType::Int64) };
+    let money = if snapshot.contract.has(EventColumn::Amount) {
+        col("millionths")
+    } else {
+        cast(lit(datafusion::common::ScalarValue::Null), DataType::Int64)
+    };
     let summary = AggregateUDF::from(CustomerSummary::new(cut_us));
     let summary = summary.call(vec![col("ts_us"), col("kind"), money, col("order_key")]).alias("summary");
     // By user first: then each partition aggregates once, instead of twice.

@@ -1,7 +1,7 @@
 //! Who has had to do with what: the user × item matrices that recommendations are made of.
 
-use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::{Int64Type, Int8Type};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{Int8Type, Int64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::expr_fn::max;
@@ -33,10 +33,7 @@ pub fn plan(snapshot: &Snapshot) -> Result<LogicalPlan> {
         .filter(col("item_id").is_not_null().and(in_list(col("kind"), used, false)))?
         .project(vec![col("user_id"), col("item_id"), strong.alias("strong"), col("ts_us")])?
         // The last strong interaction if there is one, else the last weak one: strong ones sort above.
-        .aggregate(
-            vec![col("user_id"), col("item_id"), col("strong")],
-            vec![max(col("ts_us")).alias("last_us")],
-        )?
+        .aggregate(vec![col("user_id"), col("item_id"), col("strong")], vec![max(col("ts_us")).alias("last_us")])?
         .build()
 }
 

@@ -146,7 +146,9 @@ impl KeyIndex {
         }
         // First to the keys' own type ('7' finds 7, 7 finds '7'), then to the comparable one.
         let own = match (&self.keys, keys.data_type()) {
-            (Keys::Text(_), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) if is_text(self.array.data_type()) => Arc::clone(keys),
+            (Keys::Text(_), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) if is_text(self.array.data_type()) => {
+                Arc::clone(keys)
+            }
             (Keys::Integers(_), t) if t.is_integer() => Arc::clone(keys),
             _ => cast(keys, self.array.data_type())?,
         };

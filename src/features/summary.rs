@@ -7,9 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt64Array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt64Array};
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int8Type, Int64Type, UInt64Type};
 use datafusion::common::{Result, ScalarValue, internal_err, not_impl_err};
@@ -40,10 +38,24 @@ pub fn day_of(ts_us: i64) -> i64 {
 /// | after_days | purchase days after the cut (of a customer who has orders before it) |
 pub fn summary_fields() -> Fields {
     let int = |n: &str| Field::new(n, DataType::Int64, false);
-    ["first_us", "last_us", "orders", "x", "t_x", "gross", "refunded", "repeat_value", "gap_sq", "cut_orders", "cut_x", "cut_t_x", "after_days"]
-        .map(int)
-        .to_vec()
-        .into()
+    [
+        "first_us",
+        "last_us",
+        "orders",
+        "x",
+        "t_x",
+        "gross",
+        "refunded",
+        "repeat_value",
+        "gap_sq",
+        "cut_orders",
+        "cut_x",
+        "cut_t_x",
+        "after_days",
+    ]
+    .map(int)
+    .to_vec()
+    .into()
 }
 
 /// What partial aggregates hand over: the orders seen, as three parallel lists, and the refunds.
@@ -365,12 +377,12 @@ mod tests {
 
     const ROWS: [(i64, i8, i64, u64); 7] = [
         (10 * D + 5, 1, 100, 1),
-        (10 * D + 9, 1, 50, 1),      // a second line of order 1
-        (10 * D + 7, 1, 30, 2),      // another order on the same day
+        (10 * D + 9, 1, 50, 1), // a second line of order 1
+        (10 * D + 7, 1, 30, 2), // another order on the same day
         (14 * D, 1, 200, 3),
-        (15 * D, 2, -40, 3),         // refund, by its sign
+        (15 * D, 2, -40, 3), // refund, by its sign
         (20 * D, 1, 7, 4),
-        (21 * D, 0, 999, 9),         // a view
+        (21 * D, 0, 999, 9), // a view
     ];
 
     #[test]

@@ -16,10 +16,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     unit: "probability",
     columns: &[],
     summary: "Probability that the customer makes no purchase within the horizon.",
-    behaviour: &[
-        "In [0, 1].",
-        "Not 1 − p_alive: a customer who is alive may still not buy within the horizon.",
-    ],
+    behaviour: &["In [0, 1].", "Not 1 − p_alive: a customer who is alive may still not buy within the horizon."],
     nulls: NULLS,
     method: "P(no purchase in h) = 1 − P(alive)·(1 − ((α+T)/(α+T+h))^(r+x)), exact for BG/NBD.",
     source: FHL,

@@ -1,8 +1,8 @@
 //! `churn_risk(user_id)`: churn probability in three classes.
 
+use super::churn_prob::ChurnProb;
 use super::common::{MODEL, NULLS, USER, floats, horizon, values};
 use super::prelude::*;
-use super::churn_prob::ChurnProb;
 use datafusion::arrow::array::StringArray;
 use datafusion::common::internal_err;
 
@@ -42,7 +42,15 @@ impl CustomerFunction for ChurnRisk {
         let [low, high] = pin.config().churn_risk_cuts();
         let churn = ChurnProb.bind(pin, args).await?;
         let Some(churn) = floats(&churn) else { return internal_err!("churn_prob is Float64") };
-        let class = |p: f64| if p < low { "low" } else if p < high { "medium" } else { "high" };
+        let class = |p: f64| {
+            if p < low {
+                "low"
+            } else if p < high {
+                "medium"
+            } else {
+                "high"
+            }
+        };
         Ok(values(churn.iter().map(|p| p.map(class)).collect::<StringArray>()))
     }
 }

@@ -21,11 +21,13 @@ pub const fn horizon(default: &'static str) -> Argument {
     Argument { name: "horizon", kind: ArgKind::Days, default: Some(default), about: "length of the future window, from as_of" }
 }
 
-pub const NULLS: &str = "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → NULL. One purchase → the model's posterior.";
+pub const NULLS: &str =
+    "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → NULL. One purchase → the model's posterior.";
 
 pub const BG_NBD: &str = "BG/NBD by maximum likelihood: purchases at a customer's own rate λ ~ Gamma(r, α) while alive, and after each purchase the customer leaves with probability p ~ Beta(a, b).";
 
-pub const FHL: &str = "Fader, Hardie & Lee (2005), \"Counting your customers\" the easy way: an alternative to the Pareto/NBD model, Marketing Science 24(2)";
+pub const FHL: &str =
+    "Fader, Hardie & Lee (2005), \"Counting your customers\" the easy way: an alternative to the Pareto/NBD model, Marketing Science 24(2)";
 
 /// One value a purchaser, computed by a lifetime model away from the query's threads.
 pub async fn by_lifetime(

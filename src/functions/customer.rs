@@ -159,7 +159,11 @@ pub fn coerced(spec: &FunctionSpec, i: usize, given: &DataType) -> Result<DataTy
         ArgKind::Flag => given == &DataType::Boolean,
         ArgKind::Time => text || given.is_temporal(),
     };
-    if fine || given.is_null() { Ok(given.clone()) } else { plan_err!("{}", spec.wrong_value(argument, format!("a value of type {given}"))) }
+    if fine || given.is_null() {
+        Ok(given.clone())
+    } else {
+        plan_err!("{}", spec.wrong_value(argument, format!("a value of type {given}")))
+    }
 }
 
 impl ScalarUDFImpl for CustomerUdf {
@@ -207,7 +211,10 @@ impl ScalarUDFImpl for CustomerUdf {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(bound) = &self.bound else {
-            return exec_err!("{}() is not bound to a model: run the statement through a tenure session or an installed context", self.name());
+            return exec_err!(
+                "{}() is not bound to a model: run the statement through a tenure session or an installed context",
+                self.name()
+            );
         };
         let constant = matches!(args.args[0], ColumnarValue::Scalar(_));
         let users = args.args[0].to_array(if constant { 1 } else { args.number_rows })?;

@@ -1,7 +1,8 @@
 //! `customers()`: one wide row a user, for reports and BI tools.
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::internal_err;
@@ -9,9 +10,9 @@ use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 
-use super::clv::Clv;
 use super::churn_prob::ChurnProb;
 use super::churn_risk::ChurnRisk;
+use super::clv::Clv;
 use super::common::label;
 use super::historic_value::HistoricValue;
 use super::p_alive::PAlive;
@@ -33,7 +34,12 @@ static SPEC: FunctionSpec = FunctionSpec {
     form: Form::Table,
     arguments: &[
         Argument { name: "as_of", kind: ArgKind::Time, default: Some("tenure.as_of"), about: "the moment taken as now" },
-        Argument { name: "horizon", kind: ArgKind::Days, default: Some("365"), about: "length of the future window of clv and total_value" },
+        Argument {
+            name: "horizon",
+            kind: ArgKind::Days,
+            default: Some("365"),
+            about: "length of the future window of clv and total_value",
+        },
     ],
     returns: "",
     unit: "",

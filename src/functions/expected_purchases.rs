@@ -16,10 +16,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     unit: "purchase days",
     columns: &[],
     summary: "Expected number of days with a purchase within the horizon.",
-    behaviour: &[
-        "Purchases on one calendar day (UTC) count once.",
-        "Not discounted.",
-    ],
+    behaviour: &["Purchases on one calendar day (UTC) count once.", "Not discounted."],
     nulls: NULLS,
     method: BG_NBD,
     source: FHL,

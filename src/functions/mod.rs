@@ -10,7 +10,7 @@ mod customers;
 mod data_quality;
 mod expected_order_value;
 mod expected_purchases;
-mod functions;
+mod function_list;
 mod historic_value;
 mod model_info;
 mod model_versions;
@@ -58,7 +58,7 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
 pub static RELATION_FUNCTIONS: &[&dyn RelationFunction] = &[
     &customers::CustomersFunction,
     &data_quality::DataQuality,
-    &functions::Functions,
+    &function_list::Functions,
     &model_info::ModelInfo,
     &model_versions::ModelVersions,
     &models::Models,

@@ -68,7 +68,8 @@ pub async fn rows(pin: &dyn Pin, versions: Vec<(ModelRecord, VersionInfo)>) -> R
         Arc::new(versions.iter().map(|(m, v)| f(m, v)).collect::<StringArray>())
     };
     let int = |f: &dyn Fn(&VersionInfo) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(versions.iter().map(|(_, v)| f(v)))) };
-    let float = |f: &dyn Fn(&VersionInfo) -> Option<f64>| -> ArrayRef { Arc::new(versions.iter().map(|(_, v)| f(v)).collect::<Float64Array>()) };
+    let float =
+        |f: &dyn Fn(&VersionInfo) -> Option<f64>| -> ArrayRef { Arc::new(versions.iter().map(|(_, v)| f(v)).collect::<Float64Array>()) };
     let time = |f: &dyn Fn(&VersionInfo) -> i64| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from_iter_values(versions.iter().map(|(_, v)| f(v))))
     };

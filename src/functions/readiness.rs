@@ -25,7 +25,9 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("advice", "Utf8", "what to do when it is not"),
     ],
     summary: "Why a prediction can or cannot be trusted on this data.",
-    behaviour: &["Needed figures are the least a model is fitted on; rows whose advice says 'thin' can be answered, with wide uncertainty."],
+    behaviour: &[
+        "Needed figures are the least a model is fitted on; rows whose advice says 'thin' can be answered, with wide uncertainty.",
+    ],
     nulls: "",
     method: "",
     source: "",

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-use datafusion::arrow::array::{Array, ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StringBuilder, StructArray, UInt32Array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StringBuilder, StructArray, UInt32Array,
+};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{Field, FieldRef, Fields};
@@ -131,13 +133,15 @@ impl Recommender {
         let bought = if user == NO_CODE { &[][..] } else { self.interactions.strong.row(user as usize).0 };
         let (history, weights) = if user == NO_CODE { (&[][..], &[][..]) } else { self.interactions.history(user) };
         work.history.clear();
-        work.history.extend(
-            history.iter().zip(weights).map(|(&i, &w)| (self.to_model[i as usize], w)).filter(|(i, _)| *i != ABSENT),
-        );
+        work.history.extend(history.iter().zip(weights).map(|(&i, &w)| (self.to_model[i as usize], w)).filter(|(i, _)| *i != ABSENT));
         work.history.sort_unstable_by_key(|(i, _)| *i);
         if work.history.is_empty() {
             let bought = |i: u32| self.exclude_seen && bought.binary_search(&i).is_ok();
-            work.out.extend(self.popular.iter().filter(|(i, _)| !bought(*i)).take(self.k).map(|&(item, score)| Scored { item, score, because: None }));
+            work.out.extend(self.popular.iter().filter(|(i, _)| !bought(*i)).take(self.k).map(|&(item, score)| Scored {
+                item,
+                score,
+                because: None,
+            }));
             return "popular";
         }
         work.exclude.clear();

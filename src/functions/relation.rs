@@ -83,7 +83,13 @@ impl TableProvider for AnswerTable {
         TableType::Temporary
     }
 
-    async fn scan(&self, session: &dyn Session, projection: Option<&Vec<usize>>, _: &[Expr], _: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
             return exec_err!("{}() needs a DataFusion SessionState to run in", self.args.spec.name);
         };

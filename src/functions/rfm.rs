@@ -88,9 +88,7 @@ impl CustomerFunction for RfmFunction {
             score(|s| s.1),
             score(|s| s.2),
             Arc::new(scores.iter().map(|s| s.map(|(r, f, m)| format!("{r}{f}{m}"))).collect::<StringArray>()),
-            Arc::new(StringArray::from_iter_values(
-                scores.iter().map(|s| s.map_or("prospect", |(r, f, m)| model.segment(r, f, m))),
-            )),
+            Arc::new(StringArray::from_iter_values(scores.iter().map(|s| s.map_or("prospect", |(r, f, m)| model.segment(r, f, m))))),
         ];
         Ok(values(StructArray::new(fields(), columns, None)))
     }

@@ -29,7 +29,9 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("m_max", "Int64", "largest monetary score"),
     ],
     summary: "The built-in rules that turn RFM scores into segments.",
-    behaviour: &["Copy it, edit the copy, and point to it: SET tenure.rfm_rules = 'my_rules'. Every combination of scores must be covered by some rule."],
+    behaviour: &[
+        "Copy it, edit the copy, and point to it: SET tenure.rfm_rules = 'my_rules'. Every combination of scores must be covered by some rule.",
+    ],
     nulls: "",
     method: "",
     source: "The segment names are those of Shopify's RFM report",

@@ -23,7 +23,12 @@ pub static SPEC: FunctionSpec = FunctionSpec {
     arguments: &[
         Argument { name: "ts", kind: ArgKind::Time, default: None, about: "time of a purchase" },
         Argument { name: "amount", kind: ArgKind::Column, default: None, about: "value of the purchase" },
-        Argument { name: "as_of", kind: ArgKind::Time, default: Some("tenure.as_of, else max(ts) of events"), about: "the end of the observation, a constant" },
+        Argument {
+            name: "as_of",
+            kind: ArgKind::Time,
+            default: Some("tenure.as_of, else max(ts) of events"),
+            about: "the end of the observation, a constant",
+        },
     ],
     returns: "Struct{frequency, recency, T, monetary}",
     unit: "frequency: repeat purchase days; recency and T: days; monetary: the unit of amount",
@@ -57,13 +62,15 @@ pub struct RfmSummary {
     as_of_us: Option<i64>,
 }
 
-impl RfmSummary {
-    pub fn new() -> Self {
+impl Default for RfmSummary {
+    fn default() -> Self {
         let plain = Signature::new(TypeSignature::UserDefined, Volatility::Stable);
         let names: Vec<&str> = SPEC.arguments.iter().map(|a| a.name).collect();
         Self { signature: plain.clone().with_parameter_names(names).unwrap_or(plain), as_of_us: None }
     }
+}
 
+impl RfmSummary {
     pub fn bound(&self, as_of_us: i64) -> AggregateUDF {
         AggregateUDF::from(Self { as_of_us: Some(as_of_us), ..self.clone() })
     }
@@ -83,9 +90,9 @@ impl RfmSummary {
                 CallArgs::new(&SPEC, vec![None, None, Some(v)])?.time("as_of")
             }
         };
-        let as_of_us = given.or(self.as_of_us).ok_or_else(|| {
-            exec_datafusion_err!("rfm_summary() needs as_of => ... here: there is no tenure session to take it from")
-        })?;
+        let as_of_us = given
+            .or(self.as_of_us)
+            .ok_or_else(|| exec_datafusion_err!("rfm_summary() needs as_of => ... here: there is no tenure session to take it from"))?;
         Ok(State { as_of_us, groups: SummaryGroups::new(as_of_us) })
     }
 }
@@ -165,7 +172,9 @@ impl State {
     }
 
     fn answer(&self, summary: &StructArray) -> Result<ArrayRef> {
-        let at = |name: &str| summary.column_by_name(name).map(|c| c.as_primitive::<Int64Type>()).ok_or_else(|| exec_datafusion_err!("no {name}"));
+        let at = |name: &str| {
+            summary.column_by_name(name).map(|c| c.as_primitive::<Int64Type>()).ok_or_else(|| exec_datafusion_err!("no {name}"))
+        };
         let (first, orders, x, t_x, repeat) = (at("first_us")?, at("orders")?, at("x")?, at("t_x")?, at("repeat_value")?);
         let n = summary.len();
         let mean = |i: usize| if x.value(i) == 0 { 0.0 } else { repeat.value(i) as f64 / 1e6 / x.value(i) as f64 };

@@ -14,7 +14,15 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "segment",
     section: "Segments",
     form: Form::Scalar,
-    arguments: &[USER, Argument { name: "model", kind: ArgKind::Model, default: Some("'rfm'"), about: "a segmentation model; default: the auto RFM model" }],
+    arguments: &[
+        USER,
+        Argument {
+            name: "model",
+            kind: ArgKind::Model,
+            default: Some("'rfm'"),
+            about: "a segmentation model; default: the auto RFM model",
+        },
+    ],
     returns: "Utf8",
     unit: "",
     columns: &[],

@@ -85,7 +85,6 @@ fn shop(args: &CallArgs) -> Result<Shop> {
 }
 
 struct ShopTable {
-    args: CallArgs,
     definition: String,
     shop: Arc<Shop>,
     users: u64,
@@ -93,9 +92,9 @@ struct ShopTable {
 }
 
 impl ShopTable {
-    fn new(args: &CallArgs, truth: bool) -> Result<Arc<dyn TableProvider>> {
+    fn provider(args: &CallArgs, truth: bool) -> Result<Arc<dyn TableProvider>> {
         let shop = Arc::new(shop(args)?);
-        Ok(Arc::new(Self { args: args.clone(), definition: args.display(), shop, users: args.whole("users", 1000), truth }))
+        Ok(Arc::new(Self { definition: args.display(), shop, users: args.whole("users", 1000), truth }))
     }
 }
 
@@ -113,13 +112,20 @@ impl TableProvider for ShopTable {
         Some(&self.definition)
     }
 
-    async fn scan(&self, session: &dyn Session, projection: Option<&Vec<usize>>, _: &[Expr], limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let parts = (session.config().target_partitions() as u64).clamp(1, self.users.div_ceil(CHUNK));
         let step = self.users.div_ceil(CHUNK).div_ceil(parts) * CHUNK;
         let partitions = (0..parts)
             .map(|p| {
                 let (from, to) = ((p * step).min(self.users), ((p + 1) * step).min(self.users));
-                Arc::new(Part { shop: Arc::clone(&self.shop), schema: self.schema(), from, to, truth: self.truth }) as Arc<dyn PartitionStream>
+                Arc::new(Part { shop: Arc::clone(&self.shop), schema: self.schema(), from, to, truth: self.truth })
+                    as Arc<dyn PartitionStream>
             })
             .collect();
         Ok(Arc::new(StreamingTableExec::try_new(self.schema(), partitions, projection, None, false, limit)?))
@@ -183,7 +189,7 @@ macro_rules! shop_function {
             }
 
             fn provider(&self, args: &CallArgs) -> Result<Option<Arc<dyn TableProvider>>> {
-                ShopTable::new(args, $truth).map(Some)
+                ShopTable::provider(args, $truth).map(Some)
             }
         }
     };

@@ -1,6 +1,6 @@
 //! `total_value(user_id)`: realised plus expected value.
 
-use super::common::{MODEL, NULLS, USER, floats, horizon, values};
+use super::common::{MODEL, NULLS, USER, floats, horizon};
 use super::prelude::*;
 use super::{clv::Clv, historic_value::HistoricValue};
 use datafusion::arrow::compute::kernels::numeric::add;
@@ -18,9 +18,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     unit: "the currency's unit, as in amount",
     columns: &[],
     summary: "Realised net value plus clv of the horizon.",
-    behaviour: &[
-        "historic_value(user_id) + clv(user_id, horizon, model).",
-    ],
+    behaviour: &["historic_value(user_id) + clv(user_id, horizon, model)."],
     nulls: NULLS,
     method: "Realised value, and expected value as in clv.",
     source: "definition",

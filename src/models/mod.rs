@@ -66,9 +66,15 @@ pub struct OptionSpec {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Allowed {
     OneOf(&'static [&'static str]),
-    Whole { least: u64, most: u64 },
+    Whole {
+        least: u64,
+        most: u64,
+    },
     /// A number of days or an interval such as '90 days'.
-    Days { least: f64, most: f64 },
+    Days {
+        least: f64,
+        most: f64,
+    },
     Text,
 }
 

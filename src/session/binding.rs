@@ -71,10 +71,8 @@ impl BindingPlanner {
         let pin = Arc::new(QueryPin::new(Arc::clone(&self.engine), state.clone()));
         let mut bound: HashMap<CallArgs, Arc<Bound>> = HashMap::new();
         for args in needs.calls {
-            if !bound.contains_key(&args) {
-                let b = pin.bind(&args).await?;
-                bound.insert(args, b);
-            }
+            let kernel = pin.bind(&args).await?;
+            bound.insert(args, kernel);
         }
         let as_of = if needs.summary { Some(pin.end_of_observation().await?) } else { None };
         let replace = |e: Expr| -> Result<Transformed<Expr>> {
@@ -123,7 +121,10 @@ impl QueryPlanner for BindingPlanner {
         if matches!(plan, LogicalPlan::Explain(_)) {
             return self.inner.create_physical_plan(plan, session).await;
         }
-        let state = session.as_any().downcast_ref::<SessionState>().ok_or_else(|| plan_datafusion_err!("tenure needs a DataFusion SessionState"))?;
+        let state = session
+            .as_any()
+            .downcast_ref::<SessionState>()
+            .ok_or_else(|| plan_datafusion_err!("tenure needs a DataFusion SessionState"))?;
         match self.bind(plan, state).await? {
             Some(bound) => self.inner.create_physical_plan(&bound, session).await,
             None => self.inner.create_physical_plan(plan, session).await,

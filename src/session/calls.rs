@@ -21,7 +21,8 @@ use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableF
 
 use super::engine::Engine;
 use crate::functions::{
-    AnswerTable, ArgKind, CUSTOMER_FUNCTIONS, CallArgs, CustomerFunction, CustomerUdf, Form, FunctionSpec, RELATION_FUNCTIONS, RelationFunction, spec,
+    AnswerTable, ArgKind, CUSTOMER_FUNCTIONS, CallArgs, CustomerFunction, CustomerUdf, Form, FunctionSpec, RELATION_FUNCTIONS,
+    RelationFunction, spec,
 };
 
 /// The name of a call, when it is one part and one of ours.
@@ -59,7 +60,8 @@ pub fn by_position(spec: &FunctionSpec, args: Vec<FunctionArg>, user_optional: b
         }
         out[at] = Some(expression(spec, value)?);
     }
-    let missing = spec.arguments.iter().zip(&out).find(|(a, v)| a.default.is_none() && v.is_none() && !(user_optional && a.kind == ArgKind::User));
+    let missing =
+        spec.arguments.iter().zip(&out).find(|(a, v)| a.default.is_none() && v.is_none() && !(user_optional && a.kind == ArgKind::User));
     match missing {
         Some((a, _)) => Err(format!("{}() needs {}. Form: {}", spec.name, a.name, spec.signature())),
         None => Ok(out),
@@ -96,7 +98,11 @@ impl RelationPlanner for CallPlanner {
             self.customer(*f, args, cx)?
         } else {
             let name = spec.name;
-            return plan_err!("{name}() is a {} function: it does not stand in FROM. Write, for example: SELECT {}", spec.form, spec.signature());
+            return plan_err!(
+                "{name}() is a {} function: it does not stand in FROM. Write, for example: SELECT {}",
+                spec.form,
+                spec.signature()
+            );
         };
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
@@ -111,7 +117,12 @@ fn has(e: &Expr, test: impl Fn(&Expr) -> bool) -> bool {
 }
 
 impl CallPlanner {
-    fn relation(&self, function: &'static dyn RelationFunction, args: Vec<FunctionArg>, cx: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    fn relation(
+        &self,
+        function: &'static dyn RelationFunction,
+        args: Vec<FunctionArg>,
+        cx: &mut dyn RelationPlannerContext,
+    ) -> Result<LogicalPlan> {
         let spec = function.spec();
         let args = planned(by_position(spec, args, false))?;
         let mut values = vec![];
@@ -126,7 +137,14 @@ impl CallPlanner {
                     },
                     other => match self.engine.fold(other.clone())? {
                         Some(v) => Some(v),
-                        None => return plan_err!("{}(): {} must be a constant, not {other}. Form: {}", spec.name, argument.name, spec.signature()),
+                        None => {
+                            return plan_err!(
+                                "{}(): {} must be a constant, not {other}. Form: {}",
+                                spec.name,
+                                argument.name,
+                                spec.signature()
+                            );
+                        }
                     },
                 },
             });
@@ -139,7 +157,12 @@ impl CallPlanner {
         LogicalPlanBuilder::scan(TableReference::bare(spec.name), provider_as_source(provider), None)?.build()
     }
 
-    fn customer(&self, function: &'static dyn CustomerFunction, args: Vec<FunctionArg>, cx: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    fn customer(
+        &self,
+        function: &'static dyn CustomerFunction,
+        args: Vec<FunctionArg>,
+        cx: &mut dyn RelationPlannerContext,
+    ) -> Result<LogicalPlan> {
         let spec = function.spec();
         let mut args = planned(by_position(spec, args, true))?;
         let user = args[0].take();
@@ -198,7 +221,9 @@ impl CallPlanner {
         let Some(customers) = RELATION_FUNCTIONS.iter().find(|f| f.spec().name == "customers") else { return plan_err!("no customers()") };
         let args = CallArgs::new(customers.spec(), vec![])?;
         let table = AnswerTable::new(*customers, args, self.engine.as_ref(), Arc::clone(&self.engine) as _)?;
-        LogicalPlanBuilder::scan(TableReference::bare("customers"), provider_as_source(Arc::new(table)), None)?.project(vec![col("user_id")])?.build()
+        LogicalPlanBuilder::scan(TableReference::bare("customers"), provider_as_source(Arc::new(table)), None)?
+            .project(vec![col("user_id")])?
+            .build()
     }
 }
 

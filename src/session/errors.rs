@@ -18,7 +18,10 @@ pub fn render_error(error: &DataFusionError, statement: &str, place: &Place) -> 
     let (at, message) = located(error, statement);
     let message = tidy(&message);
     let Some((line, column)) = at else {
-        return format!("{}error: {message}", place.file.as_ref().map(|f| format!("{f}:{}:{}: ", place.line, place.column)).unwrap_or_default());
+        return format!(
+            "{}error: {message}",
+            place.file.as_ref().map(|f| format!("{f}:{}:{}: ", place.line, place.column)).unwrap_or_default()
+        );
     };
     let source = statement.lines().nth(line - 1).unwrap_or_default();
     let (file_line, file_column) = (place.line.max(1) + line - 1, if line == 1 { place.column.max(1) + column - 1 } else { column });
@@ -67,7 +70,14 @@ fn parser_place(message: &str) -> Option<(String, (usize, usize))> {
 
 /// The first name a message of ours speaks of, such as `clv() has no argument horizn`.
 fn named_in_quotes(message: &str) -> Option<String> {
-    for marker in ["has no argument ", "has no option ", "there is no function ", "unknown model_type '", "there is no model '", "unknown setting tenure."] {
+    for marker in [
+        "has no argument ",
+        "has no option ",
+        "there is no function ",
+        "unknown model_type '",
+        "there is no model '",
+        "unknown setting tenure.",
+    ] {
         if let Some((_, rest)) = message.split_once(marker) {
             let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             return Some(name).filter(|n| !n.is_empty());
@@ -88,7 +98,10 @@ fn find(statement: &str, name: &str) -> Option<(usize, usize)> {
 /// The message of the innermost error, without the engine's wrapping.
 fn plain(error: &DataFusionError) -> String {
     match error.find_root() {
-        DataFusionError::Plan(m) | DataFusionError::Execution(m) | DataFusionError::Configuration(m) | DataFusionError::NotImplemented(m) => strip(m),
+        DataFusionError::Plan(m)
+        | DataFusionError::Execution(m)
+        | DataFusionError::Configuration(m)
+        | DataFusionError::NotImplemented(m) => strip(m),
         DataFusionError::External(e) => e.to_string(),
         DataFusionError::SQL(e, _) => match e.as_ref() {
             ParserError::ParserError(m) | ParserError::TokenizerError(m) => m.clone(),
@@ -108,7 +121,15 @@ fn strip(m: &str) -> String {
 /// One paragraph, first letter small, no prefixes of the engine.
 fn tidy(message: &str) -> String {
     let mut m = message.trim();
-    for prefix in ["sql parser error: ", "Error during planning: ", "Execution error: ", "Schema error: ", "External error: ", "Invalid or Unsupported Configuration: ", "SQL error: "] {
+    for prefix in [
+        "sql parser error: ",
+        "Error during planning: ",
+        "Execution error: ",
+        "Schema error: ",
+        "External error: ",
+        "Invalid or Unsupported Configuration: ",
+        "SQL error: ",
+    ] {
         m = m.strip_prefix(prefix).unwrap_or(m);
     }
     m.to_owned()

@@ -116,9 +116,13 @@ impl Fitted {
         let kind = super::pin::known_type(&v.model_type)?;
         let (name, version) = (name.to_owned(), v.version);
         Ok(match kind.family {
-            Family::Lifetime => Self::Lifetime(Arc::new(Versioned { name, version, model: Lifetime::from_parts(parts).map_err(fit_error)? })),
+            Family::Lifetime => {
+                Self::Lifetime(Arc::new(Versioned { name, version, model: Lifetime::from_parts(parts).map_err(fit_error)? }))
+            }
             Family::Segment => Self::Segment(Arc::new(Versioned { name, version, model: Rfm::from_parts(parts).map_err(fit_error)? })),
-            Family::Recommend => Self::Recommend(Arc::new(Versioned { name, version, model: ItemModel::from_parts(parts).map_err(fit_error)? })),
+            Family::Recommend => {
+                Self::Recommend(Arc::new(Versioned { name, version, model: ItemModel::from_parts(parts).map_err(fit_error)? }))
+            }
         })
     }
 
@@ -204,7 +208,11 @@ fn better(engine: &Engine, name: &str, new: &VersionInfo, origin: Origin) -> boo
     match (origin, &new.metric, &old.metric, new.value, old.value) {
         (Origin::Auto, ..) => true,
         (_, Some(a), Some(b), Some(new), Some(old)) if a == b => {
-            if lower_is_better(a) { new <= old } else { new >= old }
+            if lower_is_better(a) {
+                new <= old
+            } else {
+                new >= old
+            }
         }
         _ => true,
     }

@@ -106,7 +106,7 @@ impl Session {
         for f in CUSTOMER_FUNCTIONS {
             ctx.register_udf(ScalarUDF::from(CustomerUdf::new(*f, Arc::clone(&engine) as _)));
         }
-        ctx.register_udaf(AggregateUDF::from(RfmSummary::new()));
+        ctx.register_udaf(AggregateUDF::from(RfmSummary::default()));
         let weak = ctx.state_weak_ref();
         engine.find_contract_by(move || {
             let shared = weak.upgrade()?;

@@ -207,7 +207,13 @@ impl TableProvider for FitTable {
         TableType::Temporary
     }
 
-    async fn scan(&self, session: &dyn EngineSession, projection: Option<&Vec<usize>>, _: &[Expr], _: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(
+        &self,
+        session: &dyn EngineSession,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(state) = session.as_any().downcast_ref::<SessionState>().cloned() else {
             return exec_err!("CREATE MODEL needs a DataFusion SessionState to run in");
         };

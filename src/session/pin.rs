@@ -154,7 +154,9 @@ impl QueryPin {
         if let Some(v) = self.fresh(name, &snapshot)? {
             return self.load(name, &v);
         }
-        let Some(kind) = crate::models::MODEL_TYPES.iter().find(|t| t.family == family) else { return plan_err!("no model type for {name}") };
+        let Some(kind) = crate::models::MODEL_TYPES.iter().find(|t| t.family == family) else {
+            return plan_err!("no model type for {name}");
+        };
         let options = ModelOptions::new(kind, &[])?;
         let v = fitting::create(self, &self.engine, name, Origin::Auto, &options, None).await?.info;
         self.load(name, &v)

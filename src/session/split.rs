@@ -56,7 +56,9 @@ fn pieces(sql: &str) -> Vec<Piece> {
             b'-' if rest.starts_with("--") => (Kind::Comment, rest.find('\n').unwrap_or(rest.len()), true),
             b'/' if rest.starts_with("/*") => block_comment(rest),
             b'$' => dollar_quoted(rest).unwrap_or((Kind::Code, 1, true)),
-            c if c.is_ascii_whitespace() => (Kind::Space, rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_whitespace()).len(), true),
+            c if c.is_ascii_whitespace() => {
+                (Kind::Space, rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_whitespace()).len(), true)
+            }
             _ => (Kind::Code, rest.chars().next().map_or(1, char::len_utf8), true),
         };
         out.push(Piece { kind, range: at..at + len, closed });
@@ -166,7 +168,8 @@ pub fn substitute(sql: &str, variables: &BTreeMap<String, String>) -> Result<Str
     while i < pieces.len() {
         let p = &pieces[i];
         let before = out.chars().next_back();
-        let colon = p.kind == Kind::Code && &sql[p.range.clone()] == ":" && before != Some(':') && !before.is_some_and(|c| c.is_alphanumeric());
+        let colon =
+            p.kind == Kind::Code && &sql[p.range.clone()] == ":" && before != Some(':') && !before.is_some_and(|c| c.is_alphanumeric());
         if !colon {
             out.push_str(&sql[p.range.clone()]);
             i += 1;
@@ -227,10 +230,14 @@ mod tests {
     #[test]
     fn semicolons_count_only_outside_of_quotes_and_comments() {
         assert_eq!(texts("SELECT 1; SELECT 2"), ["SELECT 1", "SELECT 2"]);
-        assert_eq!(texts("SELECT ';', \"a;b\", `c;d` -- ; no\n, 'it''s;' ; /* ; /* ; */ ; */ SELECT 2; -- end;"),
-            ["SELECT ';', \"a;b\", `c;d` -- ; no\n, 'it''s;'", "SELECT 2"]);
-        assert_eq!(texts("SELECT $$a;b$$, $t$ ; $$ ; $t$; EXECUTE p($1); SELECT E'\\';', 'x\\'; SELECT 3"),
-            ["SELECT $$a;b$$, $t$ ; $$ ; $t$", "EXECUTE p($1)", "SELECT E'\\';', 'x\\'", "SELECT 3"]);
+        assert_eq!(
+            texts("SELECT ';', \"a;b\", `c;d` -- ; no\n, 'it''s;' ; /* ; /* ; */ ; */ SELECT 2; -- end;"),
+            ["SELECT ';', \"a;b\", `c;d` -- ; no\n, 'it''s;'", "SELECT 2"]
+        );
+        assert_eq!(
+            texts("SELECT $$a;b$$, $t$ ; $$ ; $t$; EXECUTE p($1); SELECT E'\\';', 'x\\'; SELECT 3"),
+            ["SELECT $$a;b$$, $t$ ; $$ ; $t$", "EXECUTE p($1)", "SELECT E'\\';', 'x\\'", "SELECT 3"]
+        );
         assert_eq!(texts("\u{feff};;\r\n -- nothing\r\n;SELECT 1 /* a */;\n"), ["SELECT 1"]);
         assert_eq!(texts("SELECT price'x;y'; 1"), ["SELECT price'x;y'", "1"]);
     }
@@ -258,7 +265,10 @@ mod tests {
             [("path", "it's; DROP TABLE t"), ("n", "-3.5"), ("t", "my\"table"), ("id", "007a")].map(|(k, v)| (k.into(), v.into())).into();
         let sub = |s: &str| substitute(s, &v).unwrap();
         assert_eq!(sub("SELECT :path, :n, :'n', :\"t\" FROM x"), "SELECT 'it''s; DROP TABLE t', -3.5, '-3.5', \"my\"\"table\" FROM x");
-        assert_eq!(sub("SELECT a::int, b[1:2], ':n', \":n\", x:n /* :n */ -- :n"), "SELECT a::int, b[1:2], ':n', \":n\", x:n /* :n */ -- :n");
+        assert_eq!(
+            sub("SELECT a::int, b[1:2], ':n', \":n\", x:n /* :n */ -- :n"),
+            "SELECT a::int, b[1:2], ':n', \":n\", x:n /* :n */ -- :n"
+        );
         assert_eq!(sub(":id"), "'007a'");
         assert!(substitute("SELECT :pth", &v).unwrap_err().contains("did you mean :path?"));
     }

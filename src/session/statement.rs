@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as EngineStatement};
-use datafusion::sql::sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor, Value, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor, Value, VisitMut, VisitorMut,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -18,15 +20,39 @@ use crate::text::nearest;
 #[derive(Debug, Clone)]
 pub enum Statement {
     Engine(Box<EngineStatement>),
-    CreateModel { name: String, or_replace: bool, if_not_exists: bool, options: Vec<(String, String)> },
-    RefreshModel { name: String, as_of: Option<String> },
-    AlterModel { name: String, change: Change },
-    DropModel { name: String, if_exists: bool, version: Option<u32> },
-    ShowModels { like: Option<String> },
-    DescribeModel { name: String, version: Option<u32> },
+    CreateModel {
+        name: String,
+        or_replace: bool,
+        if_not_exists: bool,
+        options: Vec<(String, String)>,
+    },
+    RefreshModel {
+        name: String,
+        as_of: Option<String>,
+    },
+    AlterModel {
+        name: String,
+        change: Change,
+    },
+    DropModel {
+        name: String,
+        if_exists: bool,
+        version: Option<u32>,
+    },
+    ShowModels {
+        like: Option<String>,
+    },
+    DescribeModel {
+        name: String,
+        version: Option<u32>,
+    },
     /// RESET tenure.name
     Reset(String),
-    Explain { analyze: bool, verbose: bool, inner: Box<Statement> },
+    Explain {
+        analyze: bool,
+        verbose: bool,
+        inner: Box<Statement>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,7 +301,9 @@ impl VisitorMut for Prepare {
             if lateral && !left.is_empty() {
                 for join in &from.joins {
                     let on = match &join.join_operator {
-                        ast::JoinOperator::Join(ast::JoinConstraint::On(e)) | ast::JoinOperator::Inner(ast::JoinConstraint::On(e)) => e.to_string(),
+                        ast::JoinOperator::Join(ast::JoinConstraint::On(e)) | ast::JoinOperator::Inner(ast::JoinConstraint::On(e)) => {
+                            e.to_string()
+                        }
                         _ => continue,
                     };
                     if let Some(name) = left.iter().find(|n| mentions(&on, n)) {
@@ -297,7 +325,11 @@ impl VisitorMut for Prepare {
             return unknown_call(call).map_or(ControlFlow::Continue(()), ControlFlow::Break);
         };
         if spec.form == Form::Table {
-            return ControlFlow::Break(format!("{}() is a table function: it stands in FROM. Write SELECT * FROM {}", spec.name, spec.signature()));
+            return ControlFlow::Break(format!(
+                "{}() is a table function: it stands in FROM. Write SELECT * FROM {}",
+                spec.name,
+                spec.signature()
+            ));
         }
         let FunctionArguments::List(list) = &mut call.args else { return ControlFlow::Continue(()) };
         let named = list.args.iter().any(|a| !matches!(a, FunctionArg::Unnamed(_)));
@@ -326,14 +358,15 @@ fn unknown_call(call: &ast::Function) -> Option<String> {
         FunctionArg::Named { name, .. } => spec.position(&name.value).ok(),
         _ => None,
     })?;
-    (spec.arguments[argument].kind != ArgKind::Column).then(|| format!("there is no function {name}(); did you mean {near}()? Form: {}", spec.signature()))
+    (spec.arguments[argument].kind != ArgKind::Column)
+        .then(|| format!("there is no function {name}(); did you mean {near}()? Form: {}", spec.signature()))
 }
 
 fn alias(table: &TableFactor) -> Option<String> {
     match table {
-        TableFactor::Table { alias: Some(a), .. } | TableFactor::Derived { alias: Some(a), .. } | TableFactor::Function { alias: Some(a), .. } => {
-            Some(a.name.value.clone())
-        }
+        TableFactor::Table { alias: Some(a), .. }
+        | TableFactor::Derived { alias: Some(a), .. }
+        | TableFactor::Function { alias: Some(a), .. } => Some(a.name.value.clone()),
         TableFactor::Table { name, .. } => name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.clone()),
         _ => None,
     }
@@ -353,7 +386,9 @@ mod tests {
     fn our_statements_and_the_engines() {
         assert!(matches!(parse("CREATE OR REPLACE MODEL m WITH (model_type = 'bg_nbd', holdout = INTERVAL '60 days');").unwrap(),
             Statement::CreateModel { or_replace: true, options, .. } if options[1] == ("holdout".into(), "60 days".into())));
-        assert!(matches!(parse("refresh model \"M 1\" as of '2011-09-10'").unwrap(), Statement::RefreshModel { name, as_of: Some(_) } if name == "M 1"));
+        assert!(
+            matches!(parse("refresh model \"M 1\" as of '2011-09-10'").unwrap(), Statement::RefreshModel { name, as_of: Some(_) } if name == "M 1")
+        );
         assert!(matches!(parse("ALTER MODEL m ROLLBACK").unwrap(), Statement::AlterModel { change: Change::Rollback, .. }));
         assert!(matches!(parse("show models like 'a%'").unwrap(), Statement::ShowModels { like: Some(_) }));
         assert!(matches!(parse("EXPLAIN ANALYZE CREATE MODEL m").unwrap(), Statement::Explain { analyze: true, .. }));

@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
         Err(Stop::Interrupted) => INTERRUPTED,
     };
     // Threads of an ended query may still be busy: nobody waits for them.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     std::process::exit(i32::from(code))
 }
 

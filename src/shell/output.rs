@@ -81,7 +81,8 @@ impl ResultWriter {
 /// The cells of a batch as text, by row.
 fn cells(batch: &RecordBatch, null: &str) -> io::Result<Vec<Vec<String>>> {
     let options = FormatOptions::default().with_null(null).with_display_error(true);
-    let columns: Result<Vec<ArrayFormatter>, ArrowError> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options)).collect();
+    let columns: Result<Vec<ArrayFormatter>, ArrowError> =
+        batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options)).collect();
     let columns = columns.map_err(io_error)?;
     Ok((0..batch.num_rows()).map(|i| columns.iter().map(|c| c.value(i).to_string()).collect()).collect())
 }

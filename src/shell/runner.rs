@@ -236,7 +236,8 @@ impl Runner {
             }
             Backslash::Format(None) => println!("{:?}", self.format),
             Backslash::Format(Some(name)) => {
-                self.format = Format::from_str(&name, true).map_err(|_| failed(format!("\\format takes table, csv, json or jsonl, not '{name}'")))?;
+                self.format =
+                    Format::from_str(&name, true).map_err(|_| failed(format!("\\format takes table, csv, json or jsonl, not '{name}'")))?;
             }
         }
         Ok(())
@@ -265,7 +266,10 @@ fn session_or_message(session: Session) -> Session {
 /// A stretch of a script.
 enum Part<'a> {
     /// Statements, and the line they begin on.
-    Sql { text: &'a str, line: usize },
+    Sql {
+        text: &'a str,
+        line: usize,
+    },
     Command(&'a str),
 }
 

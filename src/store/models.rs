@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrow;
 use super::error::StoreError;
 use super::files::{self, Stamp};
-use super::arrow;
 use crate::models::Part;
 
 /// Who made a model.

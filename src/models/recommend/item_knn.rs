@@ -32,6 +32,9 @@ pub struct ItemKnn {
     similarities: Vec<f32>,
 }
 
+/// An item's neighbours and similarities, the most similar first.
+type Neighbours = Vec<(u32, f32)>;
+
 /// Items whose neighbours are found by one task.
 const CHUNK: usize = 64;
 
@@ -50,7 +53,7 @@ impl ItemKnn {
         let by_item = by_user.transpose();
         let n = interactions.n_cols;
         let chunks: Vec<usize> = (0..n).step_by(CHUNK).collect();
-        let found: Result<Vec<Vec<Vec<(u32, f32)>>>, ModelError> = chunks
+        let found: Result<Vec<Vec<Neighbours>>, ModelError> = chunks
             .par_iter()
             .map_init(
                 || (vec![0f32; n], Vec::<u32>::new()),
@@ -82,7 +85,15 @@ impl ItemKnn {
         self.offsets.len() - 1
     }
 
-    pub(super) fn recommend(&self, history: &[u32], weights: &[f32], exclude: &[u32], k: usize, scratch: &mut Scratch, out: &mut Vec<Scored>) {
+    pub(super) fn recommend(
+        &self,
+        history: &[u32],
+        weights: &[f32],
+        exclude: &[u32],
+        k: usize,
+        scratch: &mut Scratch,
+        out: &mut Vec<Scored>,
+    ) {
         scratch.score.resize(self.n_items().max(scratch.score.len()), 0.0);
         scratch.best.resize(scratch.score.len(), (0.0, 0));
         for (&j, &w) in history.iter().zip(weights) {
@@ -122,7 +133,8 @@ impl ItemKnn {
         let table = part(parts, "item_knn")?;
         let offsets = part(parts, "item_knn_offsets")?.u64("offset")?.to_vec();
         let (items, similarities) = (table.u32("item")?.to_vec(), table.f32("similarity")?.to_vec());
-        let ascending = offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.first() == Some(&0) && offsets.last() == Some(&(items.len() as u64));
+        let ascending =
+            offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.first() == Some(&0) && offsets.last() == Some(&(items.len() as u64));
         let known = items.iter().all(|&i| (i as usize) < offsets.len().saturating_sub(1));
         if !ascending || !known || similarities.len() != items.len() {
             return Err(ModelError::Damaged("neighbours that do not fit together".into()));
@@ -162,7 +174,7 @@ fn normalise_columns(by_user: &mut Csr) {
 }
 
 /// The K most similar items of item `i`: one row of the product of items by users and users by items.
-fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, sums: &mut [f32], touched: &mut Vec<u32>) -> Vec<(u32, f32)> {
+fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, sums: &mut [f32], touched: &mut Vec<u32>) -> Neighbours {
     let (users, weights) = by_item.row(i);
     for (&u, &w) in users.iter().zip(weights) {
         let (items, values) = by_user.row(u as usize);
@@ -175,7 +187,7 @@ fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, sums: &mut [f32]
         }
     }
     let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let mut row: Vec<(u32, f32)> = Vec::with_capacity(touched.len());
+    let mut row: Neighbours = Vec::with_capacity(touched.len());
     for j in touched.drain(..) {
         let s = std::mem::take(&mut sums[j as usize]);
         if s > 0.0 {

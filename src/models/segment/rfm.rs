@@ -102,11 +102,17 @@ impl Rfm {
             }
         }
         if let Some(pair) = rules.windows(2).find(|w| w[0].priority == w[1].priority) {
-            return Err(wrong(format!("'{}' and '{}' with priority {}", pair[0].segment, pair[1].segment, pair[0].priority), "each priority once"));
+            return Err(wrong(
+                format!("'{}' and '{}' with priority {}", pair[0].segment, pair[1].segment, pair[0].priority),
+                "each priority once",
+            ));
         }
         for (r, f, m) in (1..=5).flat_map(|r| (1..=5).flat_map(move |f| (1..=5).map(move |m| (r, f, m)))) {
             if !rules.iter().any(|rule| rule.matches(r, f, m)) {
-                return Err(wrong(format!("no rule for r = {r}, f = {f}, m = {m}"), "every combination of scores is covered: add a last rule from 1 to 5"));
+                return Err(wrong(
+                    format!("no rule for r = {r}, f = {f}, m = {m}"),
+                    "every combination of scores is covered: add a last rule from 1 to 5",
+                ));
             }
         }
         Ok(Self { cuts, rules })
