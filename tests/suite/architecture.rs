@@ -33,7 +33,8 @@ fn uses(room: &str, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn models_know_neither_the_engine_nor_another_room() {
-    let words = ["datafusion", "crate::events", "crate::features", "crate::functions", "crate::session", "crate::shell", "crate::store", "std::fs"];
+    let words =
+        ["datafusion", "crate::events", "crate::features", "crate::functions", "crate::session", "crate::shell", "crate::store", "std::fs"];
     assert_eq!(uses("models", &words), Vec::<String>::new());
 }
 
