@@ -106,6 +106,9 @@ impl TableProvider for AnswerTable {
     }
 }
 
+/// Fewer rows than this are not spread over partitions: small answers keep their order.
+const WORTH_A_PARTITION: usize = 8192;
+
 /// Makes the rows of a [`LazyExec`].
 pub type MakeRows = Arc<dyn Fn() -> BoxFuture<'static, Result<RecordBatch>> + Send + Sync>;
 
@@ -168,7 +171,7 @@ impl ExecutionPlan for LazyExec {
         let size = cx.session_config().batch_size().max(1);
         let batches = futures::stream::once(async move {
             let rows = rows.get_or_try_init(|| make()).await?;
-            let step = rows.num_rows().div_ceil(partitions);
+            let step = rows.num_rows().div_ceil(partitions).max(WORTH_A_PARTITION);
             let (from, to) = ((partition * step).min(rows.num_rows()), ((partition + 1) * step).min(rows.num_rows()));
             let parts: Vec<Result<RecordBatch>> = (from..to).step_by(size).map(|at| Ok(rows.slice(at, size.min(to - at)))).collect();
             Ok::<_, DataFusionError>(futures::stream::iter(parts))

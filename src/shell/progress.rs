@@ -9,6 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::OnProgress;
 
+/// Stages shorter than this are not told where there is no bar.
+const WORTH_A_LINE: Duration = Duration::from_millis(300);
+
 #[derive(Default)]
 struct Stages {
     bar: Option<ProgressBar>,
@@ -25,7 +28,7 @@ pub fn reporter() -> OnProgress {
         let done = fraction >= 1.0;
         if terminal {
             show(&mut s, stage, fraction, done);
-        } else if done {
+        } else if done && started.elapsed() >= WORTH_A_LINE {
             eprintln!("{stage}: {:.1} s", started.elapsed().as_secs_f64());
         }
         if done {

@@ -1,1 +1,147 @@
+//! What holds for every function: its page, its example, its rows for NULL and unknown users, one value at a time or all
+//! at once.
 
+use std::path::Path;
+
+use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use tenure::functions::{ArgKind, CUSTOMER_FUNCTIONS, Form, FunctionSpec, specs};
+
+use super::engine::{ask, session};
+
+fn one(batches: &[RecordBatch]) -> RecordBatch {
+    concat_batches(&batches[0].schema(), batches).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_customer_function_alone_together_null_and_unknown() {
+    let s = session(2, 8192).await;
+    ask(&s, "CREATE TABLE log AS SELECT * FROM simulate_shop(users => 120, days => 200, seed => 9)").await;
+    ask(&s, "CREATE VIEW events AS SELECT * FROM log UNION ALL SELECT '客户' AS user_id, ts, event_type, '绿茶' AS item_id, category, quantity, \
+             amount, order_id, channel, session_id, rating, referrer_user_id, currency FROM log WHERE user_id = 'u0000001'").await;
+    ask(&s, "CREATE TABLE asked AS SELECT * FROM (VALUES (1, 'u0000001'), (2, NULL), (3, 'nobody'), (4, '客户'), (5, 'u0000001'), (6, 'u0000003'), (7, '')) AS t(n, id)").await;
+    for f in CUSTOMER_FUNCTIONS {
+        let name = f.spec().name;
+        let all = one(&ask(&s, &format!("SELECT n, {name}(id) AS v FROM asked ORDER BY n")).await);
+        let values = all.column(1);
+        assert!(values.is_null(1), "{name}(NULL) is NULL");
+        assert_eq!(values.slice(0, 1).to_data(), values.slice(4, 1).to_data(), "{name}: the same user twice");
+        if name != "recommend" {
+            assert!(values.is_null(2) && values.is_null(6), "{name} of an unknown user is NULL");
+        }
+        assert!(values.is_valid(3), "{name} of a non-ASCII key");
+        for (i, id) in ["'u0000001'", "NULL", "'nobody'", "'客户'"].iter().enumerate() {
+            let single = one(&ask(&s, &format!("SELECT {name}({id}) AS v")).await);
+            assert_eq!(single.column(0).slice(0, 1).to_data(), values.slice(i, 1).to_data(), "{name}({id}) alone and in a column");
+        }
+        let none = ask(&s, &format!("SELECT {name}(id) AS v FROM asked WHERE n > 100")).await;
+        assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 0, "{name} of no rows");
+        let nulls = one(&ask(&s, &format!("SELECT {name}(CAST(NULL AS VARCHAR)) AS v FROM asked")).await);
+        assert_eq!(nulls.column(0).null_count(), 7, "{name} of NULLs only");
+    }
+}
+
+/// Numbers are never NaN or infinite, whatever the shop.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_nan_or_infinite() {
+    let s = session(2, 8192).await;
+    ask(&s, "CREATE VIEW events AS SELECT * FROM simulate_shop(users => 500, days => 400, seed => 4, dirt => 0.3)").await;
+    for f in CUSTOMER_FUNCTIONS.iter().filter(|f| f.spec().returns == "Float64") {
+        let name = f.spec().name;
+        let horizons: &[&str] = if f.spec().arguments.iter().any(|a| a.kind == ArgKind::Days) {
+            &["", ", 1", ", 36500", ", INTERVAL '3 months'"]
+        } else {
+            &[""]
+        };
+        for h in horizons {
+            let sql = format!(
+                "SELECT count(*) AS n FROM (SELECT {name}(user_id{h}) AS v FROM customers()) WHERE isnan(v) OR abs(v) = CAST('inf' AS DOUBLE)"
+            );
+            let n = one(&ask(&s, &sql).await);
+            assert_eq!(datafusion::arrow::util::display::array_value_to_string(n.column(0), 0).unwrap(), "0", "{sql}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_runs() {
+    let s = session(2, 8192).await;
+    ask(&s, "CREATE VIEW events AS SELECT * FROM simulate_shop(users => 300, days => 200, seed => 7)").await;
+    for spec in specs() {
+        for statement in tenure::session::split::split(spec.example) {
+            ask(&s, &statement.text.replace("CREATE MODEL", "CREATE OR REPLACE MODEL")).await;
+        }
+    }
+}
+
+/// The reference page of a function.
+fn page(spec: &FunctionSpec) -> String {
+    let mut out = format!("# {}\n\n{}\n\n```sql\n{}\n```\n\n**Form:** {}\n", spec.name, spec.summary, spec.signature(), spec.form);
+    if !spec.arguments.is_empty() {
+        out.push_str("\n## Arguments\n\n| name | takes | default | meaning |\n|---|---|---|---|\n");
+        for a in spec.arguments {
+            out.push_str(&format!("| {} | {} | {} | {} |\n", a.name, a.kind.label(), a.default.unwrap_or("needed"), a.about));
+        }
+    }
+    out.push_str("\n## Returns\n\n");
+    if !spec.returns.is_empty() {
+        out.push_str(&format!("{}\n", spec.returns));
+    }
+    if !spec.unit.is_empty() {
+        out.push_str(&format!("\nUnit: **{}**\n", spec.unit));
+    }
+    if !spec.columns.is_empty() {
+        out.push_str(if spec.form == Form::ScalarAndTable { "\nColumns in FROM:\n\n" } else { "\nColumns:\n\n" });
+        out.push_str("| column | type | meaning |\n|---|---|---|\n");
+        for (name, t, about) in spec.columns {
+            out.push_str(&format!("| {name} | {t} | {about} |\n"));
+        }
+    }
+    if !spec.nulls.is_empty() {
+        out.push_str(&format!("\n## NULL, unknown and thin\n\n{}\n", spec.nulls));
+    }
+    if !spec.behaviour.is_empty() {
+        out.push_str("\n## Behaviour\n\n");
+        for (i, b) in spec.behaviour.iter().enumerate() {
+            out.push_str(&format!("{}. {b}\n", i + 1));
+        }
+    }
+    out.push_str(&format!("\n## Example\n\n```sql\n{};\n```\n", spec.example));
+    for (title, body) in [("Method", spec.method), ("Source", spec.source), ("Limits", spec.limits)] {
+        if !body.is_empty() {
+            out.push_str(&format!("\n## {title}\n\n{body}\n"));
+        }
+    }
+    out
+}
+
+/// `UPDATE_DOCS=1 cargo test reference` writes the pages.
+#[test]
+fn reference_pages_are_those_of_the_specs() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference");
+    let mut index =
+        String::from("# Functions\n\nGenerated from the functions' specs; `UPDATE_DOCS=1 cargo test reference` writes these pages.\n");
+    let mut pages: Vec<(String, String)> = vec![];
+    let mut all: Vec<&FunctionSpec> = specs().collect();
+    all.sort_by_key(|s| (s.section, s.name));
+    let mut section = "";
+    for s in all {
+        if s.section != section {
+            section = s.section;
+            index.push_str(&format!("\n## {section}\n\n| function | form | |\n|---|---|---|\n"));
+        }
+        index.push_str(&format!("| [{0}]({0}.md) | {1} | {2} |\n", s.name, s.form, s.summary));
+        pages.push((format!("{}.md", s.name), page(s)));
+    }
+    pages.push(("README.md".into(), index));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(&dir).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a test's output")]
+        pages.iter().for_each(|(name, body)| std::fs::write(dir.join(name), body).unwrap());
+    }
+    for (name, body) in &pages {
+        let there = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        assert!(&there == body, "docs/reference/{name} is not up to date: UPDATE_DOCS=1 cargo test reference");
+    }
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), pages.len(), "a page without a function");
+}

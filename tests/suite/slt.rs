@@ -16,6 +16,7 @@ struct Db(Session);
 #[error("{0}")]
 struct Shown(String);
 
+#[async_trait::async_trait]
 impl sqllogictest::AsyncDB for Db {
     type Error = Shown;
     type ColumnType = DefaultColumnType;

@@ -1,0 +1,74 @@
+//! Benches named by SQL function: `cargo bench -- clv`. Peers are run beside the program, see docs/performance.md.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tenure::models::Control;
+use tenure::models::lifetime::{BgNbd, Counts, discounted_purchases_all, expected_purchases_all};
+use tenure::models::recommend::{Csr, ItemKnn, ItemKnnParams, Similarity};
+use tenure::{Session, SessionOptions};
+use tokio::runtime::Runtime;
+
+/// Counts of customers from the simulator, in memory.
+fn counts(runtime: &Runtime, users: u64) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+    use datafusion::arrow::array::AsArray;
+    use datafusion::arrow::datatypes::Int64Type;
+    let session = runtime.block_on(Session::open(SessionOptions::default())).expect("a session");
+    let sql = format!(
+        "SELECT s['frequency'] AS x, s['recency'] AS t_x, s['T'] AS t FROM (SELECT rfm_summary(ts, amount, '2025-12-31') AS s \
+         FROM simulate_shop(users => {users}, days => 730, seed => 7) WHERE event_type = 'purchase' GROUP BY user_id) WHERE s['T'] >= 0"
+    );
+    let batches = runtime.block_on(async { session.sql(&sql).await?.collect().await }).expect("counts");
+    let column =
+        |i: usize| batches.iter().flat_map(|b| b.column(i).as_primitive::<Int64Type>().values().iter().map(|&v| v as u32)).collect();
+    (column(0), column(1), column(2))
+}
+
+fn lifetime(c: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let (x, t_x, t) = counts(&runtime, 100_000);
+    let all = || Counts { x: &x, t_x: &t_x, t: &t };
+    let mut group = c.benchmark_group("lifetime");
+    group.throughput(Throughput::Elements(x.len() as u64)).sample_size(10);
+    group.bench_function("fit", |b| b.iter(|| BgNbd::fit(all(), None, &Control::default()).expect("a fit")));
+    let model = BgNbd::fit(all(), None, &Control::default()).expect("a fit").params;
+    group.bench_function("expected_purchases", |b| b.iter(|| expected_purchases_all(&model, all(), 90.0, &Control::default())));
+    group.bench_function("clv", |b| b.iter(|| discounted_purchases_all(&model, all(), 365.0, 0.1, &Control::default())));
+    group.finish();
+}
+
+fn look_up(c: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let session = runtime.block_on(Session::open(SessionOptions::default())).expect("a session");
+    let run = |sql: &str| runtime.block_on(async { session.sql(sql).await?.collect().await }).expect("rows");
+    run(
+        "CREATE TABLE events AS SELECT user_id, ts, amount FROM simulate_shop(users => 50000, days => 365, seed => 7) WHERE event_type = 'purchase'",
+    );
+    run("SELECT sum(clv(user_id)) FROM events");
+    let mut group = c.benchmark_group("sql");
+    group.sample_size(10);
+    group.bench_function("clv(user_id)", |b| b.iter(|| run("SELECT max(clv(user_id)) FROM events")));
+    group.bench_function("customers()", |b| b.iter(|| run("SELECT max(clv), max(churn_prob), max(segment) FROM customers()")));
+    group.finish();
+}
+
+fn item_knn(c: &mut Criterion) {
+    // 20,000 users with 20 of 2,000 items each, in a fixed pattern with popular items.
+    let (users, items) = (20_000u64, 2_000u64);
+    let mut m = Csr { n_cols: items as usize, offsets: vec![0], columns: vec![], values: vec![] };
+    for u in 0..users {
+        let mut row: Vec<u32> =
+            (0..20u64).map(|k| ((u.wrapping_mul(0x9E37_79B9) >> 7).wrapping_mul(k + 1) % items * ((k % 4) + 1) / 4) as u32).collect();
+        row.sort_unstable();
+        row.dedup();
+        m.values.extend(row.iter().map(|_| 1.0));
+        m.columns.extend(row);
+        m.offsets.push(m.columns.len());
+    }
+    let params = ItemKnnParams { similarity: Similarity::TfIdf, neighbours: 20 };
+    let mut group = c.benchmark_group("recommend");
+    group.sample_size(10);
+    group.bench_function("item_knn fit", |b| b.iter(|| ItemKnn::fit(&m, &params, &Control::default()).expect("a fit")));
+    group.finish();
+}
+
+criterion_group!(benches, lifetime, look_up, item_knn);
+criterion_main!(benches);
