@@ -178,10 +178,13 @@ impl Lists for Recommender {
         let (mut offsets, mut valid) = (vec![0i32], Vec::with_capacity(codes.len()));
         let (mut rank, mut item, mut score) = (vec![], vec![], vec![]);
         let (mut reason, mut source) = (StringBuilder::new(), StringBuilder::new());
+        // The literal NULL is an array without a validity buffer.
+        let nulls = users.logical_nulls();
         WORK.with_borrow_mut(|work| {
             for (i, &user) in codes.iter().enumerate() {
-                valid.push(users.is_valid(i));
-                if users.is_valid(i) {
+                let is_valid = nulls.as_ref().is_none_or(|n| n.is_valid(i));
+                valid.push(is_valid);
+                if is_valid {
                     let from = self.one(user, work);
                     let verb = if user != NO_CODE && self.interactions.strong.row(user as usize).0.is_empty() { "seen" } else { "bought" };
                     for (r, s) in work.out.iter().enumerate() {

@@ -227,7 +227,8 @@ fn a_killed_writer_leaves_the_old_or_the_new_state() {
         std::thread::sleep(Duration::from_millis(90 + round * 67));
         writer.kill().unwrap();
         writer.wait().unwrap();
-        let both = format!("{ASK_M}; {}; SELECT count(*) FROM t; SELECT max(version) FROM models() WHERE name = 'm'", ASK_M.replace("'m'", "'r'"));
+        let both =
+            format!("{ASK_M}; {}; SELECT count(*) FROM t; SELECT max(version) FROM models() WHERE name = 'm'", ASK_M.replace("'m'", "'r'"));
         let out = db.run(&both);
         assert!(out.status.success() && out.stderr.is_empty(), "round {round}: {}", text(&out.stderr));
         let answers = text(&out.stdout);
@@ -249,7 +250,9 @@ fn concurrent_writers_lose_nothing() {
     let db = Db::new();
     db.ok(&format!("{EVENTS}; {CREATE_M}; CREATE TABLE t AS SELECT 0 AS value LIMIT 0"));
     let script = |who: u32| -> String {
-        let turn = |i| format!("REFRESH MODEL m; INSERT INTO t SELECT value FROM generate_series(1, 100); CREATE VIEW v_{who}_{i} AS SELECT {i};\n");
+        let turn = |i| {
+            format!("REFRESH MODEL m; INSERT INTO t SELECT value FROM generate_series(1, 100); CREATE VIEW v_{who}_{i} AS SELECT {i};\n")
+        };
         (0..8).map(turn).collect()
     };
     for writer in [db.spawn(&script(1)), db.spawn(&script(2))] {
