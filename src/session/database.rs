@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::UInt64Type;
-use datafusion::common::{DataFusionError, Result, TableReference, plan_err};
+use datafusion::common::{Column, DataFusionError, Result, TableReference, plan_err};
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, Statement as PlanStatement, WriteOp};
+use datafusion::logical_expr::{
+    DdlStatement, DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement, WriteOp, cast,
+};
 use datafusion::prelude::{DataFrame, ParquetReadOptions};
 use datafusion::sql::parser::{DFParserBuilder, Statement as EngineStatement};
 
@@ -22,6 +25,9 @@ pub struct Restored {
     relations: BTreeMap<String, SavedRelation>,
     warnings: Vec<String>,
 }
+
+/// Readers in other processes may still be reading a table that was replaced this long ago.
+const KEPT_AFTER_REPLACEMENT: std::time::Duration = std::time::Duration::from_secs(600);
 
 fn stored(e: StoreError) -> DataFusionError {
     DataFusionError::External(Box::new(e))
@@ -63,18 +69,24 @@ impl Session {
             let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
             self.restored().relations.remove(&name);
         }
-        for relation in saved {
-            if self.restored().relations.contains_key(&relation.name) {
-                continue;
-            }
-            let result = self.define(&relation).await;
-            let mut restored = self.restored();
-            match result {
-                Ok(()) => {
-                    restored.relations.insert(relation.name.clone(), relation);
+        // A view may rest on one that was replaced after it: what fails is tried again while anything succeeds.
+        let mut open: Vec<SavedRelation> = saved.into_iter().filter(|r| !self.restored().relations.contains_key(&r.name)).collect();
+        loop {
+            let (before, mut failed) = (open.len(), vec![]);
+            for relation in open {
+                match self.define(&relation).await {
+                    Ok(()) => {
+                        self.restored().relations.insert(relation.name.clone(), relation);
+                    }
+                    Err(e) => failed.push((relation, e.strip_backtrace())),
                 }
-                Err(e) => restored.warnings.push(format!("relation '{}' could not be restored: {}", relation.name, e.strip_backtrace())),
             }
+            if failed.is_empty() || failed.len() == before {
+                let say = |(r, e): (SavedRelation, String)| format!("relation '{}' could not be restored: {e}", r.name);
+                self.restored().warnings.extend(failed.into_iter().map(say));
+                return;
+            }
+            open = failed.into_iter().map(|(r, _)| r).collect();
         }
     }
 
@@ -142,8 +154,16 @@ impl Session {
             DdlStatement::DropView(d) => Some(d.name.to_string()),
             _ => None,
         };
-        let done = self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await?;
-        if let Some((name, kind, location)) = made {
+        // What could not be restored is not registered, and can be dropped all the same.
+        let lost = dropped
+            .as_ref()
+            .is_some_and(|n| !self.ctx.table_exist(n.as_str()).unwrap_or(true) && self.engine.store.saved().iter().any(|r| r.name == *n));
+        let kept = match &ddl {
+            DdlStatement::CreateExternalTable(t) => t.if_not_exists && self.ctx.table_exist(t.name.clone())?,
+            _ => false,
+        };
+        let done = if lost { self.ctx.read_empty()? } else { self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await? };
+        if let Some((name, kind, location)) = made.filter(|_| !kept) {
             let relation = SavedRelation { name: name.clone(), kind, sql: text.to_owned(), location };
             self.save(relation)?;
         }
@@ -157,9 +177,22 @@ impl Session {
 
     fn save(&self, relation: SavedRelation) -> Result<()> {
         self.engine.store.save_relation(relation.clone()).map_err(stored)?;
-        let old = self.restored().relations.insert(relation.name.clone(), relation);
-        self.delete_data(old);
+        self.restored().relations.insert(relation.name.clone(), relation);
         Ok(())
+    }
+
+    /// Removes the files of tables that have been replaced, once nobody can be reading them any more.
+    fn sweep(&self) {
+        let saved = self.engine.store.saved();
+        let Some(tables) = self.engine.store.directory().map(|d| d.join("tables")) else { return };
+        for entry in std::fs::read_dir(&tables).into_iter().flatten().flatten() {
+            let name = format!("tables/{}", entry.file_name().to_string_lossy());
+            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+            let used = saved.iter().any(|r| r.location.as_deref() == Some(name.as_str()));
+            if !used && entry.path().is_dir() && age.is_some_and(|a| a > KEPT_AFTER_REPLACEMENT) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// The files of a table that nothing refers to any more.
@@ -177,12 +210,8 @@ impl Session {
             (false, false, true) => return plan_err!("table '{name}' exists: CREATE OR REPLACE TABLE, or choose another name"),
             _ => {}
         }
-        let dir = self.engine.store.table_dir(&name).map_err(stored)?;
-        let written = self.write_part(&dir, (*c.input).clone()).await;
-        if let Err(e) = written {
-            let _ = std::fs::remove_dir_all(&dir);
-            return Err(e);
-        }
+        self.sweep();
+        let (dir, _) = self.write_part(None, &name, (*c.input).clone()).await?;
         if exists {
             self.ctx.deregister_table(c.name.clone())?;
         }
@@ -201,28 +230,32 @@ impl Session {
         }
         let location = self.restored().relations.get(&name).and_then(|r| r.location.clone());
         let dir = self.absolute(&location.unwrap_or_default());
-        let rows = self.write_part(&dir, (*dml.input).clone()).await?;
+        let (_, rows) = self.write_part(Some(dir), &name, (*dml.input).clone()).await?;
         let count: ArrayRef = std::sync::Arc::new(UInt64Array::from(vec![rows]));
         self.ctx.read_batch(RecordBatch::try_from_iter([("count", count)])?)
     }
 
-    /// Writes the rows of a plan as one Parquet file of a table: to a temporary file, synced, renamed.
-    async fn write_part(&self, dir: &Path, input: LogicalPlan) -> Result<u64> {
-        std::fs::create_dir_all(dir).map_err(|e| io("create", dir, e))?;
-        let number = std::fs::read_dir(dir).map_err(|e| io("read", dir, e))?.count();
+    /// Writes the rows of a plan as one Parquet file of a table: to a temporary file, synced, renamed into the table's
+    /// directory (`None`: a new one). Returns the directory and the number of rows.
+    async fn write_part(&self, dir: Option<PathBuf>, name: &str, input: LogicalPlan) -> Result<(PathBuf, u64)> {
+        let tables = self.absolute("tables");
+        std::fs::create_dir_all(&tables).map_err(|e| io("create", &tables, e))?;
         let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        let tables = dir.parent().unwrap_or(dir);
         let temporary = tables.join(format!(".tmp-{}-{stamp}.parquet", std::process::id()));
         let written = async {
-            let frame = self.ctx.execute_logical_plan(input).await?;
+            let frame = self.ctx.execute_logical_plan(plain_strings(input)?).await?;
             let options = DataFrameWriteOptions::new().with_single_file_output(true);
             let counts = frame.write_parquet(&temporary.display().to_string(), options, None).await?;
             let rows = counts.iter().map(|b| b.column(0).as_primitive::<UInt64Type>().values().iter().sum::<u64>()).sum();
             std::fs::File::open(&temporary).and_then(|f| f.sync_all()).map_err(|e| io("sync", &temporary, e))?;
-            let part = dir.join(format!("part-{number:06}-{stamp}.parquet"));
+            let dir = match dir {
+                Some(d) => d,
+                None => self.engine.store.table_dir(name).map_err(stored)?,
+            };
+            let part = dir.join(format!("part-{stamp}-{}.parquet", std::process::id()));
             std::fs::rename(&temporary, &part).map_err(|e| io("write", &part, e))?;
-            std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(|e| io("sync", dir, e))?;
-            Ok(rows)
+            std::fs::File::open(&dir).and_then(|d| d.sync_all()).map_err(|e| io("sync", &dir, e))?;
+            Ok((dir, rows))
         }
         .await;
         if written.is_err() {
@@ -241,7 +274,7 @@ impl Session {
             }
         }
         self.engine.store.remove_setting(name).map_err(stored)?;
-        datafusion::logical_expr::LogicalPlanBuilder::empty(false).build()
+        LogicalPlanBuilder::empty(false).build()
     }
 
     fn restored(&self) -> std::sync::MutexGuard<'_, Restored> {
@@ -254,6 +287,31 @@ impl Session {
         out.append(&mut self.restored().warnings);
         out
     }
+}
+
+/// Strings and bytes of every kind as the one kind that all parts of a table have.
+fn plain_strings(input: LogicalPlan) -> Result<LogicalPlan> {
+    let plain = |t: &DataType| match t {
+        DataType::Utf8View | DataType::LargeUtf8 => Some(DataType::Utf8),
+        DataType::BinaryView | DataType::LargeBinary => Some(DataType::Binary),
+        DataType::Dictionary(_, v) if v.is_string() => Some(DataType::Utf8),
+        _ => None,
+    };
+    if input.schema().fields().iter().all(|f| plain(f.data_type()).is_none()) {
+        return Ok(input);
+    }
+    let columns: Vec<Expr> = input
+        .schema()
+        .iter()
+        .map(|(q, f)| {
+            let column = Expr::Column(Column::new(q.cloned(), f.name()));
+            match plain(f.data_type()) {
+                Some(t) => cast(column, t).alias_qualified(q.cloned(), f.name()),
+                None => column,
+            }
+        })
+        .collect();
+    LogicalPlanBuilder::from(input).project(columns)?.build()
 }
 
 /// A path of the file system made absolute, so that the database can be opened from anywhere; URLs stay.

@@ -98,9 +98,15 @@ impl QueryPin {
         if let Some(f) = held(&self.models) {
             return Ok(f);
         }
-        let fitted = match name.filter(|n| *n != "auto") {
-            Some(name) => self.named(family, name).await?,
-            None => self.auto(family).await?,
+        let name = name.filter(|n| *n != "auto");
+        let find = async || match name {
+            Some(name) => self.named(family, name).await,
+            None => self.auto(family).await,
+        };
+        let fitted = match find().await {
+            // Another process may have replaced the version just now.
+            Err(_) if self.engine.store.refresh().unwrap_or(false) => find().await?,
+            found => found?,
         };
         self.models.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fitted.clone());
         Ok(fitted)

@@ -26,7 +26,7 @@ pub fn main() -> ExitCode {
     let runner = match Runner::new(&arguments) {
         Ok(r) => r,
         Err(message) => {
-            eprintln!("error: {message}");
+            eprintln!("{message}");
             return ExitCode::from(FAILED);
         }
     };

@@ -61,6 +61,7 @@ pub fn prompt(runner: &mut Runner) -> Result<(), Stop> {
         {
             private(h);
         }
+        runner.forget_interrupts();
         let done = match text.trim_start().starts_with('\\') {
             true => runner.command(&text, None),
             false => runner.run(&Source { name: "prompt".into(), text, dir: None }),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -11,7 +12,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::args::{Arguments, Format};
 use super::commands::{self, Backslash};
@@ -51,6 +52,8 @@ pub struct Runner {
     /// Queries run here, so that the thread that waits for them can always hear Ctrl-C.
     engine: Runtime,
     front: Runtime,
+    /// Told of every Ctrl-C; one that comes between two statements ends the next.
+    interrupts: Arc<Notify>,
     variables: BTreeMap<String, String>,
     format: Format,
     timing: bool,
@@ -62,8 +65,8 @@ pub struct Runner {
 impl Runner {
     /// Opens the session.
     pub fn new(arguments: &Arguments) -> Result<Self, String> {
-        let engine = Builder::new_multi_thread().enable_all().thread_stack_size(8 << 20).build().map_err(|e| e.to_string())?;
-        let front = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let engine = engine().map_err(|e| format!("error: {e}"))?;
+        let front = Builder::new_current_thread().enable_all().build().map_err(|e| format!("error: {e}"))?;
         let options = SessionOptions {
             database: arguments.database.clone(),
             progress: (!arguments.quiet).then(progress::reporter),
@@ -76,6 +79,7 @@ impl Runner {
             session,
             engine,
             front,
+            interrupts: listen().map_err(|e| format!("error: cannot listen for Ctrl-C: {e}"))?,
             variables: arguments.variable.iter().cloned().collect(),
             format: arguments.format,
             timing: false,
@@ -119,7 +123,7 @@ impl Runner {
     }
 
     /// Runs one statement and prints its result.
-    pub fn statement(&self, sql: &str, place: &Place) -> Result<(), Stop> {
+    pub fn statement(&mut self, sql: &str, place: &Place) -> Result<(), Stop> {
         let started = Instant::now();
         let sql = substitute(sql, &self.variables).map_err(|m| {
             let at = place.file.as_ref().map(|f| format!("{f}:{}:{}: ", place.line, place.column)).unwrap_or_default();
@@ -134,6 +138,10 @@ impl Runner {
             Ok(()) => {}
             Err(Ended::Interrupted) => {
                 eprintln!("interrupted");
+                // The threads of the ended query may be in the middle of a long step: the next one gets others.
+                if let Ok(fresh) = engine() {
+                    std::mem::replace(&mut self.engine, fresh).shutdown_background();
+                }
                 return Err(Stop::Interrupted);
             }
             Err(Ended::Error(e)) => {
@@ -173,26 +181,33 @@ impl Runner {
             }
         });
         let mut out = BufWriter::new(io::stdout().lock());
-        let (format, footer) = (self.format, self.footer);
+        let (format, footer, interrupts) = (self.format, self.footer, &self.interrupts);
         let done = self.front.block_on(async {
-            let mut writer: Option<ResultWriter> = None;
+            let (mut schema, mut writer): (Option<SchemaRef>, Option<ResultWriter>) = (None, None);
             loop {
                 let message = tokio::select! {
                     m = receive.recv() => m,
-                    _ = tokio::signal::ctrl_c() => return Err(Ended::Interrupted),
+                    () = interrupts.notified() => return Err(Ended::Interrupted),
                 };
                 match message {
                     None => break,
                     Some(Message::Failed(e)) => return Err(Ended::Error(e)),
-                    Some(Message::Schema(s)) if s.fields().is_empty() => {}
-                    Some(Message::Schema(s)) => writer = Some(ResultWriter::new(format, &s, &mut out).map_err(Ended::Output)?),
+                    Some(Message::Schema(s)) => schema = Some(s).filter(|s| !s.fields().is_empty()),
+                    // Nothing is written before there is something: an error leaves no half of a result.
                     Some(Message::Batch(b)) => {
+                        if let (None, Some(s)) = (&writer, &schema) {
+                            writer = Some(ResultWriter::new(format, s, &mut out).map_err(Ended::Output)?);
+                        }
                         if let Some(w) = &mut writer {
                             w.batch(&b, &mut out).map_err(Ended::Output)?;
                         }
                     }
                 }
             }
+            let writer = match (writer, schema) {
+                (None, Some(s)) => Some(ResultWriter::new(format, &s, &mut out).map_err(Ended::Output)?),
+                (w, _) => w,
+            };
             if let Some(w) = writer {
                 w.finish(footer, &mut out).map_err(Ended::Output)?;
             }
@@ -207,6 +222,12 @@ impl Runner {
         done
     }
 
+    /// A Ctrl-C that came too late for the last statement does not end the next.
+    pub fn forget_interrupts(&self) {
+        use futures::FutureExt;
+        let _ = self.interrupts.notified().now_or_never();
+    }
+
     /// Runs a backslash command.
     pub fn command(&mut self, line: &str, dir: Option<&Path>) -> Result<(), Stop> {
         let failed = |m: String| {
@@ -215,7 +236,7 @@ impl Runner {
         };
         match commands::parse(line).map_err(failed)? {
             Backslash::Quit => return Err(Stop::Quit),
-            Backslash::Help(topic) => println!("{}", commands::help(topic.as_deref()).map_err(failed)?),
+            Backslash::Help(topic) => say(&commands::help(topic.as_deref()).map_err(failed)?)?,
             Backslash::Describe(None) => {
                 let sql = "SELECT table_name AS relation, lower(table_type) AS kind FROM information_schema.tables \
                            WHERE table_schema <> 'information_schema' ORDER BY 1";
@@ -230,11 +251,11 @@ impl Runner {
                 let path = dir.map_or_else(|| PathBuf::from(&file), |d| d.join(&file));
                 self.run_file(&path)?;
             }
-            Backslash::Set(None) => self.variables.iter().for_each(|(k, v)| println!("{k} = {v}")),
+            Backslash::Set(None) => self.variables.iter().try_for_each(|(k, v)| say(&format!("{k} = {v}")))?,
             Backslash::Set(Some((name, value))) => {
                 self.variables.insert(name, value);
             }
-            Backslash::Format(None) => println!("{:?}", self.format),
+            Backslash::Format(None) => say(&format!("{:?}", self.format).to_lowercase())?,
             Backslash::Format(Some(name)) => {
                 self.format =
                     Format::from_str(&name, true).map_err(|_| failed(format!("\\format takes table, csv, json or jsonl, not '{name}'")))?;
@@ -248,6 +269,39 @@ enum Ended {
     Interrupted,
     Error(DataFusionError),
     Output(io::Error),
+}
+
+/// Prints a line; whoever reads our output may have gone.
+fn say(text: &str) -> Result<(), Stop> {
+    writeln!(io::stdout(), "{text}").map_err(|_| Stop::Quit)
+}
+
+/// Listens for Ctrl-C on a thread of its own, which no query can keep busy.
+fn listen() -> io::Result<Arc<Notify>> {
+    let notify = Arc::new(Notify::new());
+    let (told, ready) = (Arc::clone(&notify), std::sync::mpsc::channel());
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let mut next = Box::pin(tokio::signal::ctrl_c());
+                // The first poll puts the handler in place.
+                let early = futures::poll!(&mut next);
+                let _ = ready.0.send(());
+                if early.is_pending() && next.await.is_err() {
+                    return;
+                }
+                told.notify_one();
+            }
+        });
+    });
+    let _ = ready.1.recv();
+    Ok(notify)
+}
+
+/// Threads for queries.
+fn engine() -> Result<Runtime, String> {
+    Builder::new_multi_thread().enable_all().thread_stack_size(8 << 20).build().map_err(|e| e.to_string())
 }
 
 /// A message of the system without its number.

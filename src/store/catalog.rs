@@ -36,6 +36,9 @@ pub struct Catalog {
     pub settings: BTreeMap<String, String>,
     #[serde(skip)]
     seen: Stamp,
+    /// The file could not be read: it is put aside before another takes its place.
+    #[serde(skip)]
+    damaged: bool,
 }
 
 impl Catalog {
@@ -47,13 +50,21 @@ impl Catalog {
         }
         match files::read_json::<Self>(path) {
             Ok(read) => *self = read,
-            Err(e) => warnings.push(format!("{e}: saved relations and settings are not restored")),
+            Err(e) => {
+                self.damaged = path.exists();
+                warnings.push(format!("{e}: saved relations and settings are not restored"));
+            }
         }
         self.seen = now;
         true
     }
 
     pub fn write(&mut self, path: &Path) -> Result<(), StoreError> {
+        if self.damaged {
+            let aside = files::unused(path, "damaged");
+            std::fs::rename(path, &aside).map_err(|e| StoreError::io("put aside", path, &e))?;
+            self.damaged = false;
+        }
         files::write_json(path, self)?;
         self.seen = files::stamp(path);
         Ok(())

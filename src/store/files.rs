@@ -20,6 +20,17 @@ pub fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!("{TEMPORARY}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
+/// A name beside `path`, with a word before its extension, that no file has.
+pub fn unused(path: &Path, word: &str) -> PathBuf {
+    let mut aside = path.with_extension(format!("{word}.json"));
+    let mut n = 1;
+    while aside.exists() {
+        n += 1;
+        aside = path.with_extension(format!("{word}-{n}.json"));
+    }
+    aside
+}
+
 pub fn create_dir(dir: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, &e))
 }

@@ -139,7 +139,7 @@ fn a_held_lock_stops_writers_with_a_message_and_readers_not() {
     assert!(started.elapsed() < Duration::from_secs(4), "readers waited {:?}", started.elapsed());
     let waiting = db.spawn("SET tenure.discount_rate = '0.3'");
     let refused = db.run("REFRESH MODEL m");
-    assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(1), String::new()));
+    assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("is being written by"), "{}", text(&refused.stderr));
     assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(1));
     lock.unlock().unwrap();
