@@ -6,7 +6,7 @@ use datafusion::common::{Result, config_err};
 use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 
 use crate::events::EventMap;
-use crate::text::nearest;
+use crate::text::did_you_mean;
 
 /// When a model is refitted because its events have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,7 +157,7 @@ fn known(name: &str) -> Result<&'static Setting> {
         Some(s) => Ok(s),
         None => {
             let names: Vec<&str> = SETTINGS.iter().map(|s| s.name).collect();
-            let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean tenure.{n}?")).unwrap_or_default();
+            let hint = did_you_mean(name, names.iter().copied(), "tenure.", "");
             config_err!("unknown setting tenure.{name}{hint} Known: {}", names.join(", "))
         }
     }

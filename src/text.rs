@@ -11,6 +11,12 @@ pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|(_, c)| c)
 }
 
+/// `; did you mean x?` when a candidate is near, else a full stop: the end of a sentence about an unknown name.
+/// `before` and `after` stand around the candidate.
+pub fn did_you_mean<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>, before: &str, after: &str) -> String {
+    nearest(given, candidates).map_or_else(|| ".".to_owned(), |n| format!("; did you mean {before}{n}{after}?"))
+}
+
 /// Edits (insert, delete, replace, swap of neighbours) between two strings.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

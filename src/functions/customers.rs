@@ -79,7 +79,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     method: "See the functions named in the columns.",
     source: "",
     limits: "",
-    example: "SELECT user_id, n_orders, segment, round(clv, 2) AS clv, churn_risk FROM customers() ORDER BY clv DESC, user_id LIMIT 3",
+    example: "SELECT user_id, n_orders, segment, round(clv, 2) AS clv, churn_risk FROM customers() ORDER BY clv DESC NULLS LAST, user_id LIMIT 3",
 };
 
 fn column_type(name: &str, types: &dyn KeyTypes) -> DataType {

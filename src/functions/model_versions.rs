@@ -6,7 +6,7 @@ use datafusion::common::plan_err;
 
 use super::prelude::*;
 use crate::store::ModelRecord;
-use crate::text::nearest;
+use crate::text::did_you_mean;
 
 #[derive(Debug)]
 pub struct ModelVersions;
@@ -34,7 +34,7 @@ pub fn record(pin: &dyn Pin, name: &str) -> Result<ModelRecord> {
         return Ok(m);
     }
     let all = pin.store().models();
-    let hint = nearest(name, all.iter().map(|m| m.name.as_str())).map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+    let hint = did_you_mean(name, all.iter().map(|m| m.name.as_str()), "'", "'");
     let names = if all.is_empty() { "there are none".to_owned() } else { crate::text::quoted(all.iter().map(|m| m.name.as_str())) };
     plan_err!("there is no model '{name}'{hint} Models: {names}")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::nearest;
+use crate::text::did_you_mean;
 
 /// What an argument means, and so which values it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,9 +124,9 @@ impl FunctionSpec {
     pub fn position(&self, name: &str) -> Result<usize, String> {
         self.arguments.iter().position(|a| a.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
             let names: Vec<&str> = self.arguments.iter().map(|a| a.name).collect();
-            let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            let allowed = if names.is_empty() { "it takes none".to_owned() } else { format!("arguments: {}", names.join(", ")) };
-            format!("{}() has no argument {name}{hint} ({allowed}). Form: {}", self.name, self.signature())
+            let hint = did_you_mean(name, names.iter().copied(), "", "");
+            let allowed = if names.is_empty() { "form takes none".to_owned() } else { format!("arguments: {}", names.join(", ")) };
+            format!("{}() has no argument {name}{hint} Its {allowed}. Form: {}", self.name, self.signature())
         })
     }
 

@@ -14,7 +14,9 @@ use datafusion::config::ConfigOptions;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, Extension, JoinType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, UserDefinedLogicalNodeCore, lit};
+use datafusion::logical_expr::{
+    Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, UserDefinedLogicalNodeCore, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::{col, ident};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor};
@@ -348,20 +350,34 @@ fn find_call(plan: &LogicalPlan) -> Option<&LateralCall> {
     }
 }
 
+/// `f(a.x) r JOIN b ... JOIN c ...` to the right of a comma: the call, and the joins on top of it, the outermost first.
+fn left_spine(plan: &LogicalPlan) -> (&LogicalPlan, Vec<&Join>) {
+    match plan {
+        LogicalPlan::Subquery(s) if find_call(plan).is_none() => left_spine(&s.subquery),
+        LogicalPlan::Join(j) if matches!(j.join_type, JoinType::Inner | JoinType::Left) => {
+            let (leaf, mut joins) = left_spine(&j.left);
+            joins.insert(0, j);
+            (leaf, joins)
+        }
+        plan => (plan, vec![]),
+    }
+}
+
 fn lower(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Join(join) = &plan else { return Ok(Transformed::no(plan)) };
-    let Some(call) = find_call(&join.right) else { return Ok(Transformed::no(plan)) };
+    let (leaf, joins) = left_spine(&join.right);
+    let Some(call) = find_call(leaf) else { return Ok(Transformed::no(plan)) };
     let name = call.name;
     let outer = match join.join_type {
         JoinType::Inner => false,
-        JoinType::Left => true,
+        JoinType::Left if joins.is_empty() => true,
         t => return plan_err!("{t} JOIN with {name}() of a column to its left: use JOIN or LEFT JOIN ... ON TRUE"),
     };
     let on_true = join.on.is_empty() && join.filter.as_ref().is_none_or(|f| *f == lit(true));
     if outer && !on_true {
         return plan_err!("LEFT JOIN {name}(...) takes ON TRUE only: filter its rows in WHERE or in a subquery");
     }
-    let names = join.right.schema().iter().map(|(q, f)| (q.cloned(), f.name().clone())).collect();
+    let names = leaf.schema().iter().map(|(q, f)| (q.cloned(), f.name().clone())).collect();
     let inner = |e: &Expr| -> Result<Expr> {
         let plain = |e| match e {
             Expr::OuterReferenceColumn(_, c) => Transformed::yes(Expr::Column(c)),
@@ -372,6 +388,20 @@ fn lower(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let keep = join.left.schema().columns().into_iter().map(Expr::Column).collect();
     let left = LogicalPlanBuilder::from(join.left.as_ref().clone());
     let mut out = expand(left, keep, inner(&call.call)?, inner(&call.user)?, names, outer)?;
+    // a, (f(a.x) JOIN b) is (a, f(a.x)) JOIN b: the rows are those of each row of a.
+    for j in joins.into_iter().rev() {
+        let (right, on, filter) = (Arc::clone(&j.right), j.on.clone(), j.filter.clone());
+        out = LogicalPlan::Join(Join::try_new(
+            Arc::new(out),
+            right,
+            on,
+            filter,
+            j.join_type,
+            j.join_constraint,
+            j.null_equality,
+            j.null_aware,
+        )?);
+    }
     let on = join.on.iter().map(|(l, r)| l.clone().eq(r.clone()));
     if let Some(filter) = on.chain(join.filter.clone()).reduce(Expr::and).filter(|_| !on_true) {
         out = LogicalPlanBuilder::from(out).filter(filter)?.build()?;

@@ -66,7 +66,9 @@ impl Session {
             restored.relations.iter().filter(|(n, r)| !stays(n, r)).map(|(n, _)| n.clone()).collect()
         };
         for name in gone {
-            let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
+            if !name.starts_with("schema ") {
+                let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
+            }
             self.restored().relations.remove(&name);
         }
         // A view may rest on one that was replaced after it: what fails is tried again while anything succeeds.
@@ -96,7 +98,7 @@ impl Session {
                 let dir = self.absolute(relation.location.as_deref().unwrap_or_default());
                 self.register_table_dir(&relation.name, &dir).await
             }
-            RelationKind::View | RelationKind::External => {
+            RelationKind::View | RelationKind::External | RelationKind::Schema => {
                 let mut statement = DFParserBuilder::new(relation.sql.as_str()).build()?.parse_statement()?;
                 if let (EngineStatement::CreateExternalTable(c), Some(location)) = (&mut statement, &relation.location) {
                     c.locations = vec![location.clone()];
@@ -147,11 +149,13 @@ impl Session {
                 let location = t.locations.first().map(|l| absolute_location(l));
                 Some((t.name.to_string(), RelationKind::External, location))
             }
+            DdlStatement::CreateCatalogSchema(s) => Some((format!("schema {}", s.schema_name), RelationKind::Schema, None)),
             _ => None,
         };
         let dropped = match &ddl {
             DdlStatement::DropTable(d) => Some(d.name.to_string()),
             DdlStatement::DropView(d) => Some(d.name.to_string()),
+            DdlStatement::DropCatalogSchema(d) => Some(format!("schema {}", d.name)),
             _ => None,
         };
         // What could not be restored is not registered, and can be dropped all the same.

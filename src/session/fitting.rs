@@ -17,7 +17,7 @@ use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
 use crate::models::{Allowed, Control, Family, ModelType, OptionSpec, Part, SHARED_OPTIONS};
 use crate::store::{Existing, Origin, VersionInfo};
-use crate::text::nearest;
+use crate::text::did_you_mean;
 
 /// Length of the part of the log that models are scored on, unless `holdout` says otherwise.
 pub const HOLDOUT_DAYS: f64 = 90.0;
@@ -71,7 +71,7 @@ impl ModelOptions {
         for (name, value) in given {
             let Some(spec) = all.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
                 let names: Vec<&str> = std::iter::once("model_type").chain(all.iter().map(|s| s.name)).collect();
-                let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+                let hint = did_you_mean(name, names.iter().copied(), "", "");
                 return plan_err!("model_type '{}' has no option {name}{hint} Options: {}", kind.name, names.join(", "));
             };
             if !accepts(spec, value) {

@@ -297,7 +297,7 @@ pub fn known_type(name: &str) -> Result<&'static crate::models::ModelType> {
         Some(t) => Ok(t),
         None => {
             let names: Vec<&str> = crate::models::MODEL_TYPES.iter().map(|t| t.name).collect();
-            let hint = crate::text::nearest(name, names.iter().copied()).map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+            let hint = crate::text::did_you_mean(name, names.iter().copied(), "'", "'");
             plan_err!("unknown model_type '{name}'{hint} Allowed: auto, {}", names.join(", "))
         }
     }

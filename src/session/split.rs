@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::text::nearest;
+use crate::text::did_you_mean;
 
 /// One statement of a script, without its `;`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,7 @@ pub fn substitute(sql: &str, variables: &BTreeMap<String, String>) -> Result<Str
 
 fn value<'a>(name: &str, variables: &'a BTreeMap<String, String>) -> Result<&'a str, String> {
     variables.get(name).map(String::as_str).ok_or_else(|| {
-        let hint = nearest(name, variables.keys().map(String::as_str)).map(|n| format!("; did you mean :{n}?")).unwrap_or_default();
+        let hint = did_you_mean(name, variables.keys().map(String::as_str), ":", "");
         let known: Vec<&str> = variables.keys().map(String::as_str).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         format!("variable :{name} is not set{hint} Set are: {known}. Use -v {name}=value, or \\set {name} value")

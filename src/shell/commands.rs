@@ -1,7 +1,7 @@
 //! Backslash commands, at the prompt and in scripts.
 
 use crate::functions::{FunctionSpec, spec, specs};
-use crate::text::nearest;
+use crate::text::did_you_mean;
 
 /// A command with its argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn parse(line: &str) -> Result<Backslash, String> {
         })),
         "format" => Backslash::Format(argument),
         other => {
-            let hint = nearest(other, NAMES).map(|n| format!("; did you mean \\{n}?")).unwrap_or_default();
+            let hint = did_you_mean(other, NAMES, "\\", "");
             return Err(format!("unknown command \\{other}{hint} \\? lists them"));
         }
     })
@@ -54,7 +54,7 @@ pub fn help(topic: Option<&str>) -> Result<String, String> {
     match spec(name) {
         Some(s) => Ok(page(s)),
         None => {
-            let hint = nearest(name, specs().map(|s| s.name)).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            let hint = did_you_mean(name, specs().map(|s| s.name), "", "");
             Err(format!("there is no function {name}{hint}"))
         }
     }

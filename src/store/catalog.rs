@@ -17,6 +17,8 @@ pub enum RelationKind {
     View,
     /// Files elsewhere.
     External,
+    /// A schema of the catalog, which other relations stand in.
+    Schema,
 }
 
 /// A relation as it is defined again after a restart.

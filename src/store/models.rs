@@ -178,9 +178,17 @@ impl Models {
             origin,
             active: 0,
             versions: vec![],
-            last: 0,
+            last: numbers_used(shelf, name),
             files: BTreeMap::new(),
         });
+        if let (None, Shelf::Directory(dir)) = (&old, shelf) {
+            // A manifest that could not be read is put aside, not written over.
+            let path = dir.join(files::encode(name)?).join("manifest.json");
+            if path.exists() {
+                let aside = files::unused(&path, "damaged");
+                fs::rename(&path, &aside).map_err(|e| StoreError::io("put aside", &path, &e))?;
+            }
+        }
         record.last += 1;
         info.version = record.last;
         let written = self.write_parts(shelf, name, info.version, parts)?;
@@ -324,6 +332,13 @@ impl Models {
         self.forget(shelf, name, version);
         Ok(())
     }
+}
+
+/// The largest version number that a folder without a readable manifest has.
+fn numbers_used(shelf: &Shelf, name: &str) -> u32 {
+    let (Shelf::Directory(dir), Ok(folder)) = (shelf, files::encode(name)) else { return 0 };
+    let names = files::list(&dir.join(folder)).unwrap_or_default();
+    names.iter().filter_map(|n| n.strip_prefix('v')?.parse().ok()).max().unwrap_or(0)
 }
 
 /// Bytes of a part in memory.

@@ -5,7 +5,7 @@ pub fn ndcg_at_k(recommended: &[u32], truth: &[u32], k: usize) -> f64 {
     let gain = |i: usize| 1.0 / ((i + 2) as f64).log2();
     let ideal: f64 = (0..truth.len().min(k)).map(gain).sum();
     let found = recommended.iter().take(k).enumerate().filter(|(_, item)| truth.binary_search(item).is_ok());
-    if ideal > 0.0 { found.map(|(i, _)| gain(i)).sum::<f64>() / ideal } else { 0.0 }
+    if ideal > 0.0 { found.map(|(i, _)| gain(i)).fold(0.0, |a, b| a + b) / ideal } else { 0.0 }
 }
 
 /// 1 if any of the first k is relevant.

@@ -64,7 +64,7 @@ pub fn last_item_holdout(
         )
         .collect();
     let figures = figures?;
-    let mean = |i: usize| figures.iter().map(|f| f[i]).sum::<f64>() / figures.len() as f64;
+    let mean = |i: usize| figures.iter().map(|f| f[i]).fold(0.0, |a, b| a + b) / figures.len() as f64;
     Ok(Some(Holdout {
         users: users.len(),
         ndcg_at_10: mean(0),

@@ -104,7 +104,7 @@ impl ItemKnn {
                     scratch.touched.push(i);
                 }
                 *sum += w * s;
-                if i != j && w * s > best.0 {
+                if w * s > best.0 {
                     *best = (w * s, j);
                 }
             }
