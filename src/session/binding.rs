@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -60,6 +60,26 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
         })
     })?;
     Ok(out)
+}
+
+/// An `events` that is made with functions of ours would need itself to be read.
+pub fn refuse_calls(events: &LogicalPlan, name: &str) -> Result<()> {
+    let needs = needs(events)?;
+    if let Some(call) = needs.calls.first() {
+        return plan_err!("the view '{name}' must not call {}(): that function is computed from '{name}'", call.spec.name);
+    }
+    if needs.tables || needs.summary {
+        return plan_err!("the view '{name}' must not call functions that are computed from '{name}'");
+    }
+    let mut views = vec![];
+    events.apply_with_subqueries(|p| {
+        if let LogicalPlan::TableScan(t) = p {
+            let provider = source_as_provider(&t.source)?;
+            views.extend(provider.get_logical_plan().map(std::borrow::Cow::into_owned));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    views.iter().try_for_each(|view| refuse_calls(view, name))
 }
 
 impl BindingPlanner {

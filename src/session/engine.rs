@@ -13,6 +13,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use futures::FutureExt;
 use tokio::sync::OnceCell;
 
+use super::binding::refuse_calls;
 use super::fitting::Fitted;
 use super::pin::QueryPin;
 use crate::config::TenureConfig;
@@ -88,6 +89,8 @@ impl Engine {
 
     /// Takes a snapshot of the events as they are now; what was read of an equal one before is found again.
     pub async fn snapshot(&self, state: &SessionState, config: &TenureConfig) -> Result<Arc<SnapshotData>> {
+        let (_, events) = Snapshot::source(state, config.events()).await?;
+        refuse_calls(&events, config.events())?;
         let snapshot = Snapshot::take(state, config, &self.fingerprints).await?;
         let key = format!("{} {}", snapshot.fingerprint(), snapshot.as_of_is_set);
         let mut known = locked(&self.snapshots);
