@@ -151,7 +151,7 @@ mod tests {
         });
         assert!(e.unwrap_err().to_string().contains("no storage space"));
         assert_eq!((read_json::<i32>(&path).unwrap(), list(dir.path()).unwrap()), (1, vec!["a.json".to_owned()]));
-        fs::write(&path, "// xxh3 0000000000000000\n2\n").unwrap();
+        File::create(&path).unwrap().write_all(b"// xxh3 0000000000000000\n2\n").unwrap();
         assert!(read_json::<i32>(&path).unwrap_err().to_string().contains("checksum does not hold"));
     }
 

@@ -151,3 +151,19 @@ fn reference_pages_are_those_of_the_specs() {
     }
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), pages.len(), "a page without a function");
 }
+
+/// The tutorial runs as written; only files of the reader's own are left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tutorial_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let tutorial = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tutorial.md")).unwrap();
+    let blocks = tutorial.split("```sql\n").skip(1).map(|b| b.split("```").next().unwrap());
+    let s = session(2, 8192).await;
+    for block in blocks.filter(|b| !b.contains("sales.parquet")) {
+        let here = block.replace("'recommendations.parquet'", &format!("'{}/r.parquet'", dir.path().display()));
+        for statement in tenure::session::split::split(&here) {
+            ask(&s, statement.text).await;
+        }
+    }
+    assert!(dir.path().join("r.parquet").exists());
+}

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod btyd;
+mod data;
 mod engine;
 mod functions;
 mod shell;

@@ -223,8 +223,8 @@ mod tests {
     /// Similarities the slow way, in f64.
     fn oracle(m: &Csr, similarity: Similarity) -> Vec<Vec<f64>> {
         let mut dense = vec![vec![0.0; m.n_rows()]; m.n_cols];
-        for u in 0..m.n_rows() {
-            let (items, values) = m.row(u);
+        for (u, range) in m.offsets.windows(2).enumerate() {
+            let (items, values) = (&m.columns[range[0]..range[1]], &m.values[range[0]..range[1]]);
             let idf = (m.n_cols as f64 / (1.0 + items.len() as f64)).ln().max(0.0);
             for (&i, &v) in items.iter().zip(values) {
                 dense[i as usize][u] = if similarity == Similarity::TfIdf { f64::from(v).sqrt() * idf } else { f64::from(v) };
