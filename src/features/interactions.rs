@@ -4,8 +4,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int8Type, Int64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SessionState;
-use datafusion::functions_aggregate::expr_fn::max;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, in_list, lit, when};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, in_list, lit};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
@@ -25,27 +24,31 @@ pub struct Interactions {
     pub weak: Csr,
 }
 
-/// One row a (user, item): `user_id, item_id, strong` (1 or 0) and `last_us`.
+/// One row an event with an item: `user_id, item_id, kind, ts_us`.
 pub fn plan(snapshot: &Snapshot) -> Result<LogicalPlan> {
-    let strong = when(in_list(col("kind"), vec![lit(kind::PURCHASE), lit(kind::RATING)], false), lit(1i8)).otherwise(lit(0i8))?;
     let used = vec![lit(kind::PURCHASE), lit(kind::RATING), lit(kind::VIEW), lit(kind::CART)];
     LogicalPlanBuilder::from(snapshot.plan.clone())
         .filter(col("item_id").is_not_null().and(in_list(col("kind"), used, false)))?
-        .project(vec![col("user_id"), col("item_id"), strong.alias("strong"), col("ts_us")])?
-        // The last strong interaction if there is one, else the last weak one: strong ones sort above.
-        .aggregate(vec![col("user_id"), col("item_id"), col("strong")], vec![max(col("ts_us")).alias("last_us")])?
+        .project(vec![col("user_id"), col("item_id"), col("kind"), col("ts_us")])?
         .build()
 }
 
+/// A user's interaction with an item: `item` has [`WEAK`] set for a view or a cart.
+#[derive(Clone, Copy)]
 struct Entry {
     user: u32,
     item: u32,
-    strong: bool,
     last_us: i64,
 }
 
+/// Strong entries sort before weak ones of other items, and item codes stay below it.
+const WEAK: u32 = 1 << 31;
+
+/// Entries wait unmerged until there are this many more than distinct ones.
+const MERGE_AFTER: usize = 1 << 21;
+
 impl Interactions {
-    /// Reads the snapshot. An `events` without an item column is an error.
+    /// Reads the snapshot in one pass. An `events` without an item column is an error.
     pub async fn read(state: &SessionState, snapshot: &Snapshot, customers: &Customers) -> Result<Self> {
         let Some(item_type) = &snapshot.contract.item_type else {
             return exec_err!(
@@ -57,23 +60,27 @@ impl Interactions {
         let mut stream = ctx.execute_logical_plan(plan(snapshot)?).await?.execute_stream().await?;
         let mut interner = Interner::default();
         let mut entries: Vec<Entry> = vec![];
+        let mut merge_at = MERGE_AFTER;
         while let Some(b) = stream.try_next().await? {
             let users = customers.keys.lookup(b.column(0))?;
             let items = interner.intern(b.column(1))?;
-            let (strong, last) = (b.column(2).as_primitive::<Int8Type>(), b.column(3).as_primitive::<Int64Type>());
-            for i in 0..b.num_rows() {
-                if users[i] != NO_CODE && items[i] != NO_CODE {
-                    entries.push(Entry { user: users[i], item: items[i], strong: strong.value(i) == 1, last_us: last.value(i) });
+            let (kinds, ts) = (b.column(2).as_primitive::<Int8Type>(), b.column(3).as_primitive::<Int64Type>());
+            for (i, (&user, &item)) in users.iter().zip(&items).enumerate() {
+                if user != NO_CODE && item != NO_CODE {
+                    let weak = if matches!(kinds.value(i), kind::PURCHASE | kind::RATING) { 0 } else { WEAK };
+                    entries.push(Entry { user, item: item | weak, last_us: ts.value(i) });
                 }
+            }
+            if entries.len() >= merge_at {
+                entries = merged(&entries, customers.len());
+                merge_at = 2 * entries.len() + MERGE_AFTER;
             }
         }
         let (items, codes) = interner.finish(item_type)?;
-        entries.iter_mut().for_each(|e| e.item = codes[e.item as usize]);
-        entries.sort_unstable_by_key(|e| (e.user, e.item, !e.strong));
-        entries.dedup_by_key(|e| (e.user, e.item));
-        let n = customers.len();
-        let (strong, strong_last_us) = matrix(&entries, true, n, items.len());
-        let (weak, _) = matrix(&entries, false, n, items.len());
+        entries.iter_mut().for_each(|e| e.item = codes[(e.item & !WEAK) as usize] | (e.item & WEAK));
+        let entries = merged(&entries, customers.len());
+        let (strong, strong_last_us) = matrix(&entries, true, customers.len(), items.len());
+        let (weak, _) = matrix(&entries, false, customers.len(), items.len());
         Ok(Self { items, strong, strong_last_us, weak })
     }
 
@@ -84,12 +91,43 @@ impl Interactions {
     }
 }
 
+/// One entry a (user, item), by user and item: the strong one if there is one, with its last time.
+fn merged(entries: &[Entry], users: usize) -> Vec<Entry> {
+    let mut offsets = vec![0usize; users + 1];
+    entries.iter().for_each(|e| offsets[e.user as usize + 1] += 1);
+    for u in 0..users {
+        offsets[u + 1] += offsets[u];
+    }
+    let mut at = offsets.clone();
+    let mut sorted = vec![Entry { user: 0, item: 0, last_us: 0 }; entries.len()];
+    for e in entries {
+        let slot = &mut at[e.user as usize];
+        sorted[*slot] = *e;
+        *slot += 1;
+    }
+    let mut kept = 0;
+    for u in 0..users {
+        let range = offsets[u]..offsets[u + 1];
+        // By item, the strong before the weak, the last before the earlier ones.
+        sorted[range.clone()].sort_unstable_by_key(|e| (e.item & !WEAK, e.item & WEAK, std::cmp::Reverse(e.last_us)));
+        let first = kept;
+        for i in range {
+            if kept == first || (sorted[kept - 1].item ^ sorted[i].item) & !WEAK != 0 {
+                sorted[kept] = sorted[i];
+                kept += 1;
+            }
+        }
+    }
+    sorted.truncate(kept);
+    sorted
+}
+
 fn matrix(entries: &[Entry], strong: bool, users: usize, items: usize) -> (Csr, Vec<i64>) {
     let mut offsets = vec![0usize; users + 1];
     let (mut columns, mut last) = (vec![], vec![]);
-    for e in entries.iter().filter(|e| e.strong == strong) {
+    for e in entries.iter().filter(|e| (e.item & WEAK == 0) == strong) {
         offsets[e.user as usize + 1] += 1;
-        columns.push(e.item);
+        columns.push(e.item & !WEAK);
         last.push(e.last_us);
     }
     for u in 0..users {
@@ -97,4 +135,20 @@ fn matrix(entries: &[Entry], strong: bool, users: usize, items: usize) -> (Csr, 
     }
     let values = vec![1.0; columns.len()];
     (Csr { n_cols: items, offsets, columns, values }, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strong_and_the_last_interaction_stay_in_any_order() {
+        let e = |user, item, last_us| Entry { user, item, last_us };
+        let mut rows = vec![e(1, 5 | WEAK, 9), e(0, 2, 1), e(1, 5, 3), e(1, 5, 4), e(0, 7 | WEAK, 2), e(0, 7 | WEAK, 6), e(1, 3, 1)];
+        for _ in 0..rows.len() {
+            rows.rotate_left(1);
+            let got: Vec<_> = merged(&rows, 2).iter().map(|e| (e.user, e.item, e.last_us)).collect();
+            assert_eq!(got, [(0, 2, 1), (0, 7 | WEAK, 6), (1, 3, 1), (1, 5, 4)]);
+        }
+    }
 }

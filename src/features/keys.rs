@@ -32,8 +32,33 @@ pub struct KeyIndex {
     /// The keys, ascending, in their own type.
     pub array: ArrayRef,
     keys: Keys,
+    table: Table,
+}
+
+/// Where the code of a key is found.
+#[derive(Debug)]
+enum Table {
     /// (hash's upper half, code + 1) by hash; 0 is empty. Power of two.
-    slots: Vec<u64>,
+    Hashed(Vec<u64>),
+    /// Codes by key − least, for integers that lie close together; [`NO_CODE`] in the gaps.
+    Direct { least: u64, codes: Vec<u32> },
+}
+
+/// Integers are looked up directly when their range is at most this many times their number.
+const DIRECT_RANGE: u64 = 8;
+
+/// A direct table, if the keys (ascending as i64 or u64, by their bits) lie close enough together.
+fn direct(keys: &[u64]) -> Option<Table> {
+    let (least, most) = (*keys.first()?, *keys.last()?);
+    let range = most.wrapping_sub(least).checked_add(1)?;
+    if range > DIRECT_RANGE * keys.len() as u64 {
+        return None;
+    }
+    let mut codes = vec![NO_CODE; range as usize];
+    for (code, key) in keys.iter().enumerate() {
+        codes[key.wrapping_sub(least) as usize] = code as u32;
+    }
+    Some(Table::Direct { least, codes })
 }
 
 /// The type in which keys of type `t` are hashed and compared.
@@ -85,6 +110,20 @@ fn tag(hash: u64, code: u32) -> u64 {
     (hash & 0xFFFF_FFFF_0000_0000) | (u64::from(code) + 1)
 }
 
+fn hashed(keys: usize, hash: impl Fn(usize) -> u64) -> Table {
+    let capacity = (keys.max(8) * 2).next_power_of_two();
+    let mut slots = vec![0; capacity];
+    for code in 0..keys {
+        let hash = hash(code);
+        let mut at = hash as usize & (capacity - 1);
+        while slots[at] != 0 {
+            at = (at + 1) & (capacity - 1);
+        }
+        slots[at] = tag(hash, code as u32);
+    }
+    Table::Hashed(slots)
+}
+
 impl KeyIndex {
     /// An index over distinct, non-NULL keys, given in any order.
     ///
@@ -103,20 +142,11 @@ impl KeyIndex {
             DataType::UInt64 => Keys::Integers(comparable.as_primitive::<UInt64Type>().values().to_vec()),
             _ => Keys::Text(comparable.as_string_view().clone()),
         };
-        let capacity = (array.len().max(8) * 2).next_power_of_two();
-        let mut index = Self { array, keys, slots: vec![0; capacity] };
-        for code in 0..index.len() {
-            let hash = match &index.keys {
-                Keys::Integers(k) => hash_integer(k[code]),
-                Keys::Text(k) => hash_text(k.value(code).as_bytes()),
-            };
-            let mut at = hash as usize & (capacity - 1);
-            while index.slots[at] != 0 {
-                at = (at + 1) & (capacity - 1);
-            }
-            index.slots[at] = tag(hash, code as u32);
-        }
-        Ok((index, codes))
+        let table = match &keys {
+            Keys::Integers(k) => direct(k).unwrap_or_else(|| hashed(k.len(), |code| hash_integer(k[code]))),
+            Keys::Text(k) => hashed(k.len(), |code| hash_text(k.value(code).as_bytes())),
+        };
+        Ok((Self { array, keys, table }, codes))
     }
 
     /// Number of keys.
@@ -134,7 +164,11 @@ impl KeyIndex {
             Keys::Integers(k) => k.len() * 8,
             Keys::Text(k) => k.get_array_memory_size(),
         };
-        keys + self.slots.len() * 8 + self.array.get_array_memory_size()
+        let table = match &self.table {
+            Table::Hashed(slots) => slots.len() * 8,
+            Table::Direct { codes, .. } => codes.len() * 4,
+        };
+        keys + table + self.array.get_array_memory_size()
     }
 
     /// The code of every key of `keys` (any type), [`NO_CODE`] where there is none.
@@ -159,6 +193,13 @@ impl KeyIndex {
                     DataType::UInt64 => wanted.as_primitive::<UInt64Type>().values().to_vec(),
                     _ => wanted.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect(),
                 };
+                if let Table::Direct { least, codes } = &self.table {
+                    let one = |(i, v): (usize, &u64)| match wanted.is_null(i) {
+                        true => NO_CODE,
+                        false => codes.get(v.wrapping_sub(*least) as usize).copied().unwrap_or(NO_CODE),
+                    };
+                    return Ok(values.iter().enumerate().map(one).collect());
+                }
                 Ok(self.find(wanted.len(), |i| wanted.is_null(i), |i| hash_integer(values[i]), |i, code| k[code] == values[i]))
             }
             Keys::Text(k) => match own.data_type() {
@@ -196,10 +237,8 @@ impl KeyIndex {
         equal: impl Fn(usize, usize) -> bool,
     ) -> Vec<u32> {
         let mut out = vec![NO_CODE; n];
-        if self.is_empty() {
-            return out;
-        }
-        let mask = self.slots.len() - 1;
+        let Table::Hashed(slots) = &self.table else { return out };
+        let mask = slots.len() - 1;
         let (mut hashes, mut first) = ([0u64; BLOCK], [0u64; BLOCK]);
         for start in (0..n).step_by(BLOCK) {
             let len = BLOCK.min(n - start);
@@ -207,7 +246,7 @@ impl KeyIndex {
                 *h = if is_null(start + j) { 0 } else { hash(start + j) };
             }
             for (slot, h) in first[..len].iter_mut().zip(&hashes) {
-                *slot = self.slots[*h as usize & mask];
+                *slot = slots[*h as usize & mask];
             }
             for j in 0..len {
                 let (i, h) = (start + j, hashes[j]);
@@ -224,7 +263,7 @@ impl KeyIndex {
                         }
                     }
                     at = (at + 1) & mask;
-                    slot = self.slots[at];
+                    slot = slots[at];
                 }
             }
         }

@@ -35,6 +35,14 @@ pub struct ItemKnn {
 /// An item's neighbours and similarities, the most similar first.
 type Neighbours = Vec<(u32, f32)>;
 
+/// What one thread reuses from item to item: all zero between two.
+#[derive(Default)]
+struct Accumulator {
+    sums: Vec<f32>,
+    touched: Vec<u32>,
+    candidates: Neighbours,
+}
+
 /// Items whose neighbours are found by one task.
 const CHUNK: usize = 64;
 
@@ -56,11 +64,11 @@ impl ItemKnn {
         let found: Result<Vec<Vec<Neighbours>>, ModelError> = chunks
             .par_iter()
             .map_init(
-                || (vec![0f32; n], Vec::<u32>::new()),
-                |(sums, touched), &start| {
+                || Accumulator { sums: vec![0.0; n], ..Accumulator::default() },
+                |accumulator, &start| {
                     control.check()?;
                     let end = (start + CHUNK).min(n);
-                    Ok((start..end).map(|i| neighbours(i, &by_item, &by_user, params.neighbours, sums, touched)).collect())
+                    Ok((start..end).map(|i| neighbours(i, &by_item, &by_user, params.neighbours, accumulator)).collect())
                 },
             )
             .collect();
@@ -174,7 +182,8 @@ fn normalise_columns(by_user: &mut Csr) {
 }
 
 /// The K most similar items of item `i`: one row of the product of items by users and users by items.
-fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, sums: &mut [f32], touched: &mut Vec<u32>) -> Neighbours {
+fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, accumulator: &mut Accumulator) -> Neighbours {
+    let Accumulator { sums, touched, candidates: row } = accumulator;
     let (users, weights) = by_item.row(i);
     for (&u, &w) in users.iter().zip(weights) {
         let (items, values) = by_user.row(u as usize);
@@ -187,7 +196,7 @@ fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, sums: &mut [f32]
         }
     }
     let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let mut row: Neighbours = Vec::with_capacity(touched.len());
+    row.clear();
     for j in touched.drain(..) {
         let s = std::mem::take(&mut sums[j as usize]);
         if s > 0.0 {
@@ -199,7 +208,7 @@ fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, sums: &mut [f32]
         row.truncate(k);
     }
     row.sort_unstable_by(better);
-    row
+    row.clone()
 }
 
 #[cfg(test)]
