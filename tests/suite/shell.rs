@@ -196,6 +196,8 @@ fn a_terminal() {
     p.send_line("SELECT").unwrap();
     p.exp_string("SELECT").unwrap();
     p.send_control('c').unwrap();
+    // What is typed before the new prompt stands goes to the old one.
+    p.exp_string("tenure> \r").unwrap();
     p.send_line("\\q").unwrap();
     p.exp_eof().unwrap();
 
