@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tenure::models::Control;
-use tenure::models::lifetime::{BgNbd, Counts, discounted_purchases_all, expected_purchases_all};
+use tenure::models::lifetime::{BgNbd, Counts, Purchases};
 use tenure::models::recommend::{Csr, ItemKnn, ItemKnnParams, Similarity};
 use tenure::{Session, SessionOptions};
 use tokio::runtime::Runtime;
@@ -30,8 +30,8 @@ fn lifetime(c: &mut Criterion) {
     group.throughput(Throughput::Elements(x.len() as u64)).sample_size(10);
     group.bench_function("fit", |b| b.iter(|| BgNbd::fit(all(), None, &Control::default()).expect("a fit")));
     let model = BgNbd::fit(all(), None, &Control::default()).expect("a fit").params;
-    group.bench_function("expected_purchases", |b| b.iter(|| expected_purchases_all(&model, all(), 90.0, &Control::default())));
-    group.bench_function("clv", |b| b.iter(|| discounted_purchases_all(&model, all(), 365.0, 0.1, &Control::default())));
+    group.bench_function("expected_purchases", |b| b.iter(|| model.expected_purchases_all(all(), 90.0, &Control::default())));
+    group.bench_function("clv", |b| b.iter(|| model.discounted_purchases_all(all(), 365.0, 0.1, &Control::default())));
     group.finish();
 }
 

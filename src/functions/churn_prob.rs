@@ -2,7 +2,6 @@
 
 use super::common::{FHL, MODEL, NULLS, USER, by_lifetime, horizon};
 use super::prelude::*;
-use crate::models::lifetime::p_no_purchase_all;
 
 #[derive(Debug)]
 pub struct ChurnProb;
@@ -36,6 +35,6 @@ impl CustomerFunction for ChurnProb {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 90.0);
-        by_lifetime(pin, args.text("model"), move |model, p, _| Ok(p_no_purchase_all(&model.purchases, p.counts(), days))).await
+        by_lifetime(pin, args.text("model"), move |model, p, _| Ok(model.purchases.p_no_purchase_all(p.counts(), days))).await
     }
 }

@@ -2,7 +2,6 @@
 
 use super::common::{FHL, MODEL, NULLS, USER, by_lifetime, horizon, need_amount};
 use super::prelude::*;
-use crate::models::lifetime::discounted_purchases_all;
 
 #[derive(Debug)]
 pub struct Clv;
@@ -44,7 +43,7 @@ impl CustomerFunction for Clv {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let rate = pin.config().discount_rate();
         by_lifetime(pin, args.text("model"), move |model, p, _| {
-            let purchases = discounted_purchases_all(&model.purchases, p.counts(), days, rate, &Control::default()).map_err(fit_error)?;
+            let purchases = model.purchases.discounted_purchases_all(p.counts(), days, rate, &Control::default()).map_err(fit_error)?;
             Ok((0..purchases.len()).map(|i| purchases[i] * model.expected_order_value(p.x[i], p.mean_value[i])).collect())
         })
         .await

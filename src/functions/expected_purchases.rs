@@ -2,7 +2,6 @@
 
 use super::common::{BG_NBD, FHL, MODEL, NULLS, USER, by_lifetime, horizon};
 use super::prelude::*;
-use crate::models::lifetime::expected_purchases_all;
 
 #[derive(Debug)]
 pub struct ExpectedPurchases;
@@ -37,7 +36,7 @@ impl CustomerFunction for ExpectedPurchases {
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         by_lifetime(pin, args.text("model"), move |model, p, _| {
-            expected_purchases_all(&model.purchases, p.counts(), days, &Control::default()).map_err(fit_error)
+            model.purchases.expected_purchases_all(p.counts(), days, &Control::default()).map_err(fit_error)
         })
         .await
     }

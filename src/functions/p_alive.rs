@@ -2,7 +2,6 @@
 
 use super::common::{BG_NBD, FHL, MODEL, NULLS, USER, by_lifetime};
 use super::prelude::*;
-use crate::models::lifetime::p_alive_all;
 
 #[derive(Debug)]
 pub struct PAlive;
@@ -38,6 +37,6 @@ impl CustomerFunction for PAlive {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        by_lifetime(pin, args.text("model"), |model, p, _| Ok(p_alive_all(&model.purchases, p.counts()))).await
+        by_lifetime(pin, args.text("model"), |model, p, _| Ok(model.purchases.p_alive_all(p.counts()))).await
     }
 }

@@ -60,6 +60,28 @@ impl Part {
         }
     }
 
+    /// The one value of a column, which must be finite.
+    pub fn number(&self, name: &str) -> Result<f64, ModelError> {
+        match *self.f64(name)? {
+            [value] if value.is_finite() => Ok(value),
+            [value] => Err(ModelError::Damaged(format!("{name} = {value} in table '{}'", self.name))),
+            _ => Err(self.damaged(name, "not one value in column")),
+        }
+    }
+
+    /// The one value of a column, which must be above 0.
+    pub fn positive(&self, name: &str) -> Result<f64, ModelError> {
+        match self.number(name)? {
+            value if value > 0.0 => Ok(value),
+            value => Err(ModelError::Damaged(format!("{name} = {value} in table '{}', which must be above 0", self.name))),
+        }
+    }
+
+    /// A table of one row.
+    pub fn row(name: &str, columns: &[(&str, f64)]) -> Self {
+        Self::new(name, columns.iter().map(|&(n, v)| (n, Column::F64(vec![v]))).collect())
+    }
+
     pub fn text(&self, name: &str) -> Result<&[String], ModelError> {
         match self.column(name)? {
             Column::Text(v) => Ok(v),

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::fitting::ModelOptions;
+use std::sync::Arc;
+
 use crate::events::{EventColumn, Snapshot};
 use crate::features::{Calibration, Customers, Interactions};
 use crate::functions::Purchasers;
-use crate::models::lifetime::{BgNbd, Counts, GammaGamma, Lifetime, expected_purchases_all, p_no_purchase_all};
+use crate::models::lifetime::{Counts, Fit, GammaGamma, Lifetime, Purchases};
 use crate::models::metrics::{log_loss, mae, rmse, roc_auc};
-use crate::models::recommend::{Csr, ItemKnn, ItemKnnParams, ItemModel, Popularity, Recommender, Similarity, last_item_holdout};
+use crate::models::recommend::{Csr, ItemModel, Recommender, last_item_holdout};
 use crate::models::segment::{Cuts, Rfm, default_rules};
-use crate::models::{Control, ModelError, Part};
+use crate::models::{Control, Make, ModelError, Options, Part};
 
 /// At most this many users are ranked for a recommender's hold-out.
 const HOLDOUT_USERS: usize = 2_000;
@@ -37,16 +38,41 @@ impl Outcome {
     }
 }
 
-/// BG/NBD and gamma-gamma; scored by fitting on the calibration period and predicting what came after it.
-pub fn lifetime(snapshot: &Snapshot, customers: &Customers, options: &ModelOptions, control: &Control) -> Result<Outcome, ModelError> {
+/// Fits a model of the type in `options` to what it takes.
+pub fn fit(
+    snapshot: &Snapshot,
+    customers: &Customers,
+    interactions: Option<&Interactions>,
+    options: &Options,
+    control: &Control,
+) -> Result<Outcome, ModelError> {
+    match (&options.kind.make, interactions) {
+        (Make::Purchases { fit, .. }, _) => lifetime(snapshot, customers, &|counts| fit(counts, options, control), options, control),
+        (Make::Rfm, _) => segment(customers),
+        (Make::Recommender { fit, .. }, Some(i)) => recommend(i, &|matrix| fit(matrix, options, control), options, control),
+        (Make::Recommender { .. }, None) => Err(ModelError::TooLittleData("the events have no items".into())),
+    }
+}
+
+type FitPurchases<'a> = &'a dyn Fn(Counts<'_>) -> Result<Fit<Arc<dyn Purchases>>, ModelError>;
+type FitRecommender<'a> = &'a dyn Fn(&Csr) -> Result<Box<dyn Recommender>, ModelError>;
+
+/// A model of purchases with gamma-gamma; scored by fitting on the calibration period and predicting what came after it.
+fn lifetime(
+    snapshot: &Snapshot,
+    customers: &Customers,
+    fit_purchases: FitPurchases<'_>,
+    options: &Options,
+    control: &Control,
+) -> Result<Outcome, ModelError> {
     let p = Purchasers::of(customers);
     let mut out = Outcome { users: p.codes.len() as u64, metric: Some("rmse"), ..Outcome::default() };
-    let fit = BgNbd::fit(p.counts(), None, control)?;
+    let fit = fit_purchases(p.counts())?;
     let gross: f64 = customers.gross.iter().map(|&v| v as f64 / 1e6).sum();
     let refunded: f64 = customers.refunded.iter().map(|&v| v as f64 / 1e6).sum();
     let purchase_days: f64 = p.x.iter().map(|&x| f64::from(x) + 1.0).sum();
     let mut spend = None;
-    if snapshot.contract.has(EventColumn::Amount) && options.get("spend").eq_ignore_ascii_case("gamma_gamma") {
+    if snapshot.contract.has(EventColumn::Amount) && options.is("spend", "gamma_gamma") {
         match GammaGamma::fit(&p.x, &p.mean_value, None, control) {
             Ok(f) => spend = Some(f.params),
             Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
@@ -65,27 +91,25 @@ pub fn lifetime(snapshot: &Snapshot, customers: &Customers, options: &ModelOptio
     out.parts = model.to_parts();
     if options.holdout_days().is_some() {
         match &customers.calibration {
-            Some(c) => score_lifetime(c, control, &mut out)?,
+            Some(c) => score_lifetime(c, fit_purchases, control, &mut out)?,
             None => out.warnings.push("not scored: the log is too short for a hold-out of a week".into()),
         }
     }
     Ok(out)
 }
 
-fn score_lifetime(c: &Calibration, control: &Control, out: &mut Outcome) -> Result<(), ModelError> {
+fn score_lifetime(c: &Calibration, fit: FitPurchases<'_>, control: &Control, out: &mut Outcome) -> Result<(), ModelError> {
     let counts = Counts { x: &c.x, t_x: &c.t_x, t: &c.t };
-    let fit = match BgNbd::fit(counts, None, control) {
-        Ok(f) => f,
+    let model = match fit(counts) {
+        Ok(f) => f.params,
         Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
         Err(e) => {
             out.warnings.push(format!("not scored: {e}"));
             return Ok(());
         }
     };
-    let counts = Counts { x: &c.x, t_x: &c.t_x, t: &c.t };
-    let expected = expected_purchases_all(&fit.params, counts, c.horizon_days, control)?;
-    let counts = Counts { x: &c.x, t_x: &c.t_x, t: &c.t };
-    let churn = p_no_purchase_all(&fit.params, counts, c.horizon_days);
+    let expected = model.expected_purchases_all(counts, c.horizon_days, control)?;
+    let churn = model.p_no_purchase_all(counts, c.horizon_days);
     let actual: Vec<f64> = c.after.iter().map(|&n| f64::from(n)).collect();
     let left: Vec<bool> = c.after.iter().map(|&n| n == 0).collect();
     // The baseline a merchant would use: everybody goes on at their own rate so far.
@@ -112,7 +136,7 @@ fn score_lifetime(c: &Calibration, control: &Control, out: &mut Outcome) -> Resu
 }
 
 /// RFM: the cut points of the customers who have purchased.
-pub fn segment(customers: &Customers) -> Result<Outcome, ModelError> {
+fn segment(customers: &Customers) -> Result<Outcome, ModelError> {
     let codes = customers.purchasers();
     let of = |f: &dyn Fn(usize) -> f64| -> Vec<f64> { codes.iter().map(|&c| f(c as usize)).collect() };
     let recency = of(&|c| customers.recency_days(c));
@@ -127,21 +151,13 @@ pub fn segment(customers: &Customers) -> Result<Outcome, ModelError> {
     Ok(out)
 }
 
-/// Item-kNN or popularity; scored on each user's last item, held out.
-pub fn recommend(interactions: &Interactions, options: &ModelOptions, control: &Control) -> Result<Outcome, ModelError> {
+/// A recommender; scored on each user's last item, held out.
+fn recommend(interactions: &Interactions, fit: FitRecommender<'_>, options: &Options, control: &Control) -> Result<Outcome, ModelError> {
     let strong = !interactions.strong.columns.is_empty();
     let matrix = if strong { &interactions.strong } else { &interactions.weak };
     if matrix.columns.is_empty() {
         return Err(ModelError::TooLittleData("no purchase, rating, view or cart with an item: nothing to recommend from".into()));
     }
-    let fit = |m: &Csr| -> Result<Recommender, ModelError> {
-        if options.kind.name == "popularity" {
-            return Popularity::fit(m, control).map(Recommender::Popularity);
-        }
-        let similarity = if options.get("similarity").eq_ignore_ascii_case("cosine") { Similarity::Cosine } else { Similarity::TfIdf };
-        let neighbours = options.get("neighbours").parse().unwrap_or(20);
-        ItemKnn::fit(m, &ItemKnnParams { similarity, neighbours }, control).map(Recommender::ItemKnn)
-    };
     let recommender = fit(matrix)?;
     let items = datafusion::arrow::compute::cast(&interactions.items.array, &datafusion::arrow::datatypes::DataType::Utf8);
     let items = items.map_err(|e| ModelError::TooLittleData(format!("items cannot be written as text: {e}")))?;

@@ -1,6 +1,5 @@
 //! Fitting: options checked, a model fitted and scored on its hold-out, a version written to the store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,91 +14,33 @@ use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
-use crate::models::{Allowed, Control, Family, ModelType, OptionSpec, Part, SHARED_OPTIONS};
+use crate::models::{Control, Family, HOLDOUT_DAYS, MODEL_TYPES, Make, ModelType, Options, Part};
 use crate::store::{Existing, Origin, VersionInfo};
 use crate::text::did_you_mean;
 
-/// Length of the part of the log that models are scored on, unless `holdout` says otherwise.
-pub const HOLDOUT_DAYS: f64 = 90.0;
-
-/// The checked options of a model.
-#[derive(Debug, Clone)]
-pub struct ModelOptions {
-    pub kind: &'static ModelType,
-    values: BTreeMap<&'static str, String>,
+/// Checks what was given WITH (...).
+pub fn options(kind: &'static ModelType, given: &[(String, String)]) -> Result<Options> {
+    Options::new(kind, given).or_else(|m| plan_err!("{m}"))
 }
 
-/// Days of `'90 days'`, `'90'` or `'12 weeks'`.
-pub fn days(text: &str) -> Option<f64> {
-    let text = text.trim().to_lowercase();
-    let (number, unit) = match text.split_once(char::is_whitespace) {
-        Some((n, u)) => (n, u.trim()),
-        None => (text.as_str(), "days"),
-    };
-    let each = match unit {
-        "day" | "days" => 1.0,
-        "week" | "weeks" => 7.0,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| n * each)
+/// The options of a stored version.
+pub fn options_of(v: &VersionInfo) -> Result<Options> {
+    let given: Vec<(String, String)> = v.options.iter().map(|(k, o)| (k.clone(), o.clone())).collect();
+    options(known_type(&v.model_type)?, &given)
 }
 
-fn allowed(spec: &OptionSpec) -> String {
-    match spec.allowed {
-        Allowed::OneOf(values) => crate::text::quoted(values.iter().copied()),
-        Allowed::Whole { least, most } if most == u64::MAX => format!("a whole number from {least}"),
-        Allowed::Whole { least, most } => format!("a whole number from {least} to {most}"),
-        Allowed::Days { least, most } => format!("{least} to {most} days, such as '90 days'"),
-        Allowed::Text => "text".into(),
+/// The model type of that name; `auto` is the first.
+pub fn known_type(name: &str) -> Result<&'static ModelType> {
+    if name.eq_ignore_ascii_case("auto") {
+        return Ok(MODEL_TYPES[0]);
     }
-}
-
-fn accepts(spec: &OptionSpec, value: &str) -> bool {
-    match spec.allowed {
-        Allowed::OneOf(values) => values.contains(&value.to_lowercase().as_str()),
-        Allowed::Whole { least, most } => value.parse::<u64>().is_ok_and(|n| (least..=most).contains(&n)),
-        Allowed::Days { least, most } => days(value).is_some_and(|d| (least..=most).contains(&d)),
-        Allowed::Text => true,
-    }
-}
-
-impl ModelOptions {
-    /// Checks what was given; an unknown option or a value out of range is named, with what is allowed.
-    pub fn new(kind: &'static ModelType, given: &[(String, String)]) -> Result<Self> {
-        let all: Vec<&'static OptionSpec> = kind.options.iter().chain(SHARED_OPTIONS).collect();
-        let mut values = BTreeMap::new();
-        for (name, value) in given {
-            let Some(spec) = all.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
-                let names: Vec<&str> = std::iter::once("model_type").chain(all.iter().map(|s| s.name)).collect();
-                let hint = did_you_mean(name, names.iter().copied(), "", "");
-                return plan_err!("model_type '{}' has no option {name}{hint} Options: {}", kind.name, names.join(", "));
-            };
-            if !accepts(spec, value) {
-                return plan_err!("option {} = '{value}': allowed is {}", spec.name, allowed(spec));
-            }
-            if values.insert(spec.name, value.clone()).is_some() {
-                return plan_err!("option {} is given twice", spec.name);
-            }
+    match ModelType::of(name) {
+        Some(t) => Ok(t),
+        None => {
+            let names: Vec<&str> = MODEL_TYPES.iter().map(|t| t.name).collect();
+            let hint = did_you_mean(name, names.iter().copied(), "'", "'");
+            plan_err!("unknown model_type '{name}'{hint} Allowed: auto, {}", names.join(", "))
         }
-        for spec in all {
-            values.entry(spec.name).or_insert_with(|| spec.default.to_owned());
-        }
-        Ok(Self { kind, values })
-    }
-
-    /// The options of a stored version.
-    pub fn of(v: &VersionInfo) -> Result<Self> {
-        let kind = super::pin::known_type(&v.model_type)?;
-        let given: Vec<(String, String)> = v.options.iter().map(|(k, o)| (k.clone(), o.clone())).collect();
-        Self::new(kind, &given)
-    }
-
-    pub fn get(&self, name: &str) -> &str {
-        self.values.get(name).map_or("", String::as_str)
-    }
-
-    pub fn holdout_days(&self) -> Option<f64> {
-        if self.get("split").eq_ignore_ascii_case("none") { None } else { Some(days(self.get("holdout")).unwrap_or(HOLDOUT_DAYS)) }
     }
 }
 
@@ -113,17 +54,17 @@ pub enum Fitted {
 
 impl Fitted {
     pub fn from_parts(name: &str, v: &VersionInfo, parts: &[Part]) -> Result<Self> {
-        let kind = super::pin::known_type(&v.model_type)?;
         let (name, version) = (name.to_owned(), v.version);
-        Ok(match kind.family {
-            Family::Lifetime => {
-                Self::Lifetime(Arc::new(Versioned { name, version, model: Lifetime::from_parts(parts).map_err(fit_error)? }))
+        let fitted = match known_type(&v.model_type)?.make {
+            Make::Purchases { read, .. } => {
+                Lifetime::from_parts(parts, read).map(|model| Self::Lifetime(Arc::new(Versioned { name, version, model })))
             }
-            Family::Segment => Self::Segment(Arc::new(Versioned { name, version, model: Rfm::from_parts(parts).map_err(fit_error)? })),
-            Family::Recommend => {
-                Self::Recommend(Arc::new(Versioned { name, version, model: ItemModel::from_parts(parts).map_err(fit_error)? }))
+            Make::Rfm => Rfm::from_parts(parts).map(|model| Self::Segment(Arc::new(Versioned { name, version, model }))),
+            Make::Recommender { read, .. } => {
+                ItemModel::from_parts(parts, read).map(|model| Self::Recommend(Arc::new(Versioned { name, version, model })))
             }
-        })
+        };
+        fitted.map_err(fit_error)
     }
 
     /// The error of a model that stands where another family is needed.
@@ -161,7 +102,7 @@ pub async fn create(
     engine: &Engine,
     name: &str,
     origin: Origin,
-    options: &ModelOptions,
+    options: &Options,
     existing: Option<Existing>,
 ) -> Result<Created> {
     let started = Instant::now();
@@ -172,23 +113,15 @@ pub async fn create(
     engine.report(&format!("fitting {name}"), 0.0);
     let own = match options.holdout_days() {
         // Another hold-out than the one every snapshot is read with needs another reading.
-        Some(d) if (d - HOLDOUT_DAYS).abs() > 1e-9 && options.kind.family == Family::Lifetime => {
+        Some(d) if (d - HOLDOUT_DAYS).abs() > 1e-9 && options.kind.family() == Family::Lifetime => {
             Some(Arc::new(Customers::read(pin.state(), &snapshot, d).await?))
         }
         _ => None,
     };
     let customers = own.unwrap_or(customers);
-    let interactions = if options.kind.family == Family::Recommend { Some(pin.interactions().await?) } else { None };
+    let interactions = if options.kind.family() == Family::Recommend { Some(pin.interactions().await?) } else { None };
     let (o, s, c) = (options.clone(), Arc::clone(&snapshot), control.clone());
-    let outcome = blocking(move || {
-        let fitted = match (o.kind.family, interactions) {
-            (Family::Recommend, Some(i)) => families::recommend(&i, &o, &c),
-            (Family::Segment, _) => families::segment(&customers),
-            _ => families::lifetime(&s, &customers, &o, &c),
-        };
-        fitted.map_err(fit_error)
-    })
-    .await?;
+    let outcome = blocking(move || families::fit(&s, &customers, interactions.as_deref(), &o, &c).map_err(fit_error)).await?;
     drop(guard);
     let append = existing.is_none_or(|e| e == Existing::Append);
     let (info, parts) = version_info(&snapshot, options, outcome, started);
@@ -222,16 +155,16 @@ fn lower_is_better(metric: &str) -> bool {
     matches!(metric, "rmse" | "mae" | "log_loss")
 }
 
-fn version_info(snapshot: &Snapshot, options: &ModelOptions, o: Outcome, started: Instant) -> (VersionInfo, Vec<Part>) {
+fn version_info(snapshot: &Snapshot, options: &Options, o: Outcome, started: Instant) -> (VersionInfo, Vec<Part>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
     let figure = |prefix: &str| o.metric.and_then(|m| o.metrics.get(&format!("{prefix}{m}")).copied());
     let info = VersionInfo {
         version: 0,
         model_type: options.kind.name.to_owned(),
-        family: options.kind.family.name().to_owned(),
-        target: options.kind.family.target().to_owned(),
+        family: options.kind.family().name().to_owned(),
+        target: options.kind.family().target().to_owned(),
         horizon_days: o.horizon_days,
-        options: options.values.iter().filter(|(k, _)| **k != "comment").map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+        options: options.all().filter(|(k, _)| *k != "comment").map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         created_at_us: now,
         as_of_us: snapshot.as_of_us,
         data_rows: snapshot.rows,

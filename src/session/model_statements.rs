@@ -16,11 +16,12 @@ use futures::FutureExt;
 
 use super::Session;
 use super::engine::Engine;
-use super::fitting::{self, ModelOptions};
-use super::pin::{QueryPin, known_type};
+use super::fitting::{self, known_type};
+use super::pin::QueryPin;
 use super::statement::{Change, Statement};
 use crate::events::quote;
 use crate::functions::{LazyExec, MakeRows, model_record};
+use crate::models::Options;
 use crate::store::{Existing, Origin, StoreError, VersionInfo};
 
 fn stored(e: StoreError) -> DataFusionError {
@@ -41,7 +42,7 @@ impl Session {
                     return plan_err!("model '{name}' exists: CREATE OR REPLACE MODEL, REFRESH MODEL {name}, or choose another name");
                 }
                 let (kind, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case("model_type"));
-                let options = ModelOptions::new(known_type(kind.first().map_or("auto", |(_, v)| v.as_str()))?, &rest)?;
+                let options = fitting::options(known_type(kind.first().map_or("auto", |(_, v)| v.as_str()))?, &rest)?;
                 let existing = if or_replace { Existing::Replace } else { Existing::Create };
                 self.fit(Fit { name, options, existing, as_of: None, keep: if_not_exists && exists })
             }
@@ -51,7 +52,7 @@ impl Session {
                 let Some(v) = record.versions.iter().find(|v| v.version == record.active) else {
                     return plan_err!("model '{name}' has no active version");
                 };
-                self.fit(Fit { options: ModelOptions::of(v)?, name, existing: Existing::Append, as_of, keep: false })
+                self.fit(Fit { options: fitting::options_of(v)?, name, existing: Existing::Append, as_of, keep: false })
             }
             Statement::AlterModel { name, change } => {
                 model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
@@ -105,7 +106,7 @@ fn nothing() -> Result<LogicalPlan> {
 #[derive(Debug, Clone)]
 struct Fit {
     name: String,
-    options: ModelOptions,
+    options: Options,
     existing: Existing,
     as_of: Option<String>,
     /// The model is there already, and is left as it is.

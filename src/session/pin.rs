@@ -9,7 +9,7 @@ use datafusion::execution::SessionState;
 use tokio::sync::OnceCell;
 
 use super::engine::{Engine, SnapshotData};
-use super::fitting::{self, Fitted, ModelOptions};
+use super::fitting::{self, Fitted};
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{Snapshot, time_text};
 use crate::features::{Customers, DAY_US, Interactions};
@@ -17,7 +17,7 @@ use crate::functions::{Bound, CUSTOMER_FUNCTIONS, CallArgs, Pin, Versioned, mode
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
-use crate::models::{Family, model_type};
+use crate::models::{Family, HOLDOUT_DAYS, MODEL_TYPES};
 use crate::store::{Origin, Store, VersionInfo};
 
 /// Rows may grow by this share, and `as_of` move by this share of the hold-out, before an auto model is fitted again.
@@ -118,7 +118,7 @@ impl QueryPin {
             return plan_err!("model '{name}' has no active version: ALTER MODEL {name} SET ACTIVE VERSION n");
         };
         if v.family != family.name() {
-            let fit: Vec<&str> = crate::models::MODEL_TYPES.iter().filter(|t| t.family == family).map(|t| t.name).collect();
+            let fit: Vec<&str> = MODEL_TYPES.iter().filter(|t| t.family() == family).map(|t| t.name).collect();
             return plan_err!("model '{name}' is of type {}: this function needs a model of type {}", v.model_type, fit.join(" or "));
         }
         let snapshot = self.snapshot().await?;
@@ -160,10 +160,10 @@ impl QueryPin {
         if let Some(v) = self.fresh(name, &snapshot)? {
             return self.load(name, &v);
         }
-        let Some(kind) = crate::models::MODEL_TYPES.iter().find(|t| t.family == family) else {
+        let Some(kind) = MODEL_TYPES.iter().find(|t| t.family() == family) else {
             return plan_err!("no model type for {name}");
         };
-        let options = ModelOptions::new(kind, &[])?;
+        let options = fitting::options(kind, &[])?;
         let v = fitting::create(self, &self.engine, name, Origin::Auto, &options, None).await?.info;
         self.load(name, &v)
     }
@@ -193,7 +193,7 @@ impl QueryPin {
             Refresh::Auto => {
                 let grown = (snapshot.rows as f64 - v.data_rows as f64).abs() / (v.data_rows as f64).max(1.0);
                 let moved = (snapshot.as_of_us - v.as_of_us) as f64 / DAY_US as f64;
-                let serves = grown <= ROWS_TOLERANCE && moved <= TIME_TOLERANCE * fitting::HOLDOUT_DAYS;
+                let serves = grown <= ROWS_TOLERANCE && moved <= TIME_TOLERANCE * HOLDOUT_DAYS;
                 Ok(serves.then(|| v.clone()))
             }
         }
@@ -239,7 +239,7 @@ impl Pin for QueryPin {
         let data = self.data().await?;
         let read = || async {
             self.engine.report("reading customers", 0.0);
-            let customers = Customers::read(&self.state, &data.snapshot, fitting::HOLDOUT_DAYS).await?;
+            let customers = Customers::read(&self.state, &data.snapshot, HOLDOUT_DAYS).await?;
             self.engine.report("reading customers", 1.0);
             Ok::<_, datafusion::error::DataFusionError>(Arc::new(customers))
         };
@@ -285,20 +285,5 @@ impl Pin for QueryPin {
         let Ok(snapshot) = self.snapshot().await else { return Ok(Some("the events cannot be read".into())) };
         let record = model_record(self, model)?;
         Ok(record.versions.iter().find(|v| v.version == version).and_then(|v| stale_reason(v, &snapshot)))
-    }
-}
-
-/// Checks a model type's name.
-pub fn known_type(name: &str) -> Result<&'static crate::models::ModelType> {
-    if name.eq_ignore_ascii_case("auto") {
-        return known_type("bg_nbd");
-    }
-    match model_type(name) {
-        Some(t) => Ok(t),
-        None => {
-            let names: Vec<&str> = crate::models::MODEL_TYPES.iter().map(|t| t.name).collect();
-            let hint = crate::text::did_you_mean(name, names.iter().copied(), "'", "'");
-            plan_err!("unknown model_type '{name}'{hint} Allowed: auto, {}", names.join(", "))
-        }
     }
 }

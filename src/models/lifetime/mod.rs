@@ -16,9 +16,13 @@ mod optimise;
 mod special;
 mod value;
 
-pub use bg_nbd::{BgNbd, discounted_purchases_all, expected_purchases_all, p_alive_all, p_no_purchase_all};
+pub use bg_nbd::{BG_NBD, BgNbd};
 pub use gamma_gamma::GammaGamma;
 pub use value::Lifetime;
+
+use std::fmt;
+
+use crate::models::{Control, ModelError, Part};
 
 /// The purchase histories of the customers who purchased, in days; entry i of each slice belongs to customer i.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,40 @@ pub struct Counts<'a> {
     pub t_x: &'a [u32],
     /// Days from the first purchase to the day of observation.
     pub t: &'a [u32],
+}
+
+/// A fitted model of how often customers purchase. Answers are one a customer, in the order of `counts`, independent of the number of threads;
+/// all panic if the slices of `counts` differ in length.
+pub trait Purchases: fmt::Debug + Send + Sync {
+    /// The parameters by name, in the order in which they are shown.
+    fn parameters(&self) -> Vec<(&'static str, f64)>;
+
+    /// P(alive at T).
+    fn p_alive_all(&self, counts: Counts<'_>) -> Vec<f64>;
+
+    /// Expected purchases in the `horizon_days` after T.
+    ///
+    /// # Errors
+    /// `Option` for a horizon that is negative or not finite, `Cancelled`.
+    fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
+
+    /// Expected purchases in the `horizon_days` after T, each discounted from its day back to T by `annual_rate` (0.1 is 10 % a year).
+    ///
+    /// # Errors
+    /// `Option` for a horizon or a rate that is negative or not finite, `Cancelled`.
+    fn discounted_purchases_all(
+        &self,
+        counts: Counts<'_>,
+        horizon_days: f64,
+        annual_rate: f64,
+        control: &Control,
+    ) -> Result<Vec<f64>, ModelError>;
+
+    /// P(no purchase in the `horizon_days` after T); a horizon below 0 counts as 0.
+    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64) -> Vec<f64>;
+
+    /// The model as tables, to be read back by its type.
+    fn to_parts(&self) -> Vec<Part>;
 }
 
 /// A maximum-likelihood fit.
@@ -45,4 +83,12 @@ pub struct Fit<P> {
     pub evaluations: usize,
     /// Largest absolute derivative of the mean log-likelihood by a log-parameter that is free to move.
     pub gradient_norm: f64,
+}
+
+impl<P> Fit<P> {
+    /// The same fit with its parameters in another form.
+    pub fn map<Q>(self, f: impl FnOnce(P) -> Q) -> Fit<Q> {
+        let Self { params, log_likelihood, customers, rows, evaluations, gradient_norm } = self;
+        Fit { params: f(params), log_likelihood, customers, rows, evaluations, gradient_norm }
+    }
 }

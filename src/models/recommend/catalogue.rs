@@ -8,7 +8,7 @@ use crate::models::{Column, ModelError, Part, part};
 pub struct ItemModel {
     /// Keys of the items, as text.
     pub items: Vec<String>,
-    pub recommender: Recommender,
+    pub recommender: Box<dyn Recommender>,
 }
 
 impl ItemModel {
@@ -18,7 +18,8 @@ impl ItemModel {
         parts
     }
 
-    pub fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
-        Ok(Self { items: part(parts, "items")?.text("key")?.to_vec(), recommender: Recommender::from_parts(parts)? })
+    /// Reads what [`ItemModel::to_parts`] wrote, the recommender with `read`.
+    pub fn from_parts(parts: &[Part], read: fn(&[Part]) -> Result<Box<dyn Recommender>, ModelError>) -> Result<Self, ModelError> {
+        Ok(Self { items: part(parts, "items")?.text("key")?.to_vec(), recommender: read(parts)? })
     }
 }

@@ -31,7 +31,7 @@ fn shuffled(user: u32) -> u64 {
 pub fn last_item_holdout(
     interactions: &Csr,
     last_us: &[i64],
-    fit: impl Fn(&Csr) -> Result<Recommender, ModelError>,
+    fit: impl Fn(&Csr) -> Result<Box<dyn Recommender>, ModelError>,
     max_users: usize,
     control: &Control,
 ) -> Result<Option<Holdout>, ModelError> {
@@ -44,7 +44,7 @@ pub fn last_item_holdout(
     }
     let (train, held) = split(interactions, last_us, &users);
     let model = fit(&train)?;
-    let baseline = Recommender::Popularity(Popularity::fit(&train, control)?);
+    let baseline = Popularity::fit(&train, control)?;
     let figures: Result<Vec<[f64; 4]>, ModelError> = users
         .par_iter()
         .zip(&held)
@@ -53,12 +53,12 @@ pub fn last_item_holdout(
             |(scratch, out): &mut (Scratch, Vec<Scored>), (&u, &truth)| {
                 control.check()?;
                 let (history, weights) = train.row(u as usize);
-                let mut one = |m: &Recommender| {
+                let mut one = |m: &dyn Recommender| {
                     m.recommend(history, weights, history, K, scratch, out);
                     let items: Vec<u32> = out.iter().map(|s| s.item).collect();
                     (ndcg_at_k(&items, &[truth], K), hit_rate_at_k(&items, &[truth], K))
                 };
-                let ((a, b), (c, d)) = (one(&model), one(&baseline));
+                let ((a, b), (c, d)) = (one(model.as_ref()), one(&baseline));
                 Ok([a, b, c, d])
             },
         )

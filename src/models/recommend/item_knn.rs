@@ -8,8 +8,36 @@
 
 use rayon::prelude::*;
 
-use super::{Csr, Scored, Scratch, select_top};
-use crate::models::{Column, Control, ModelError, Part, part};
+use super::{Csr, Recommender, Scored, Scratch, select_top};
+use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
+
+/// `model_type = 'item_knn'`.
+pub static ITEM_KNN: ModelType = ModelType {
+    name: "item_knn",
+    about: "item-based nearest neighbours",
+    options: &[
+        OptionSpec {
+            name: "similarity",
+            default: "tfidf",
+            allowed: Allowed::OneOf(&["tfidf", "cosine"]),
+            about: "tfidf weighs rare items up before the cosine",
+        },
+        OptionSpec {
+            name: "neighbours",
+            default: "20",
+            allowed: Allowed::Whole { least: 1, most: 10_000 },
+            about: "how many neighbours each item keeps",
+        },
+    ],
+    make: Make::Recommender {
+        fit: |interactions, options, control| {
+            let similarity = if options.is("similarity", "cosine") { Similarity::Cosine } else { Similarity::TfIdf };
+            let params = ItemKnnParams { similarity, neighbours: options.whole("neighbours") as usize };
+            Ok(Box::new(ItemKnn::fit(interactions, &params, control)?))
+        },
+        read: |parts| Ok(Box::new(ItemKnn::from_parts(parts)?)),
+    },
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Similarity {
@@ -93,15 +121,22 @@ impl ItemKnn {
         self.offsets.len() - 1
     }
 
-    pub(super) fn recommend(
-        &self,
-        history: &[u32],
-        weights: &[f32],
-        exclude: &[u32],
-        k: usize,
-        scratch: &mut Scratch,
-        out: &mut Vec<Scored>,
-    ) {
+    fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
+        let table = part(parts, "item_knn")?;
+        let offsets = part(parts, "item_knn_offsets")?.u64("offset")?.to_vec();
+        let (items, similarities) = (table.u32("item")?.to_vec(), table.f32("similarity")?.to_vec());
+        let ascending =
+            offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.first() == Some(&0) && offsets.last() == Some(&(items.len() as u64));
+        let known = items.iter().all(|&i| (i as usize) < offsets.len().saturating_sub(1));
+        if !ascending || !known || similarities.len() != items.len() {
+            return Err(ModelError::Damaged("neighbours that do not fit together".into()));
+        }
+        Ok(Self { offsets, items, similarities })
+    }
+}
+
+impl Recommender for ItemKnn {
+    fn recommend(&self, history: &[u32], weights: &[f32], exclude: &[u32], k: usize, scratch: &mut Scratch, out: &mut Vec<Scored>) {
         scratch.score.resize(self.n_items().max(scratch.score.len()), 0.0);
         scratch.best.resize(scratch.score.len(), (0.0, 0));
         for (&j, &w) in history.iter().zip(weights) {
@@ -130,24 +165,11 @@ impl ItemKnn {
         }
     }
 
-    pub(super) fn to_parts(&self) -> Vec<Part> {
+    fn to_parts(&self) -> Vec<Part> {
         vec![
             Part::new("item_knn_offsets", vec![("offset", Column::U64(self.offsets.clone()))]),
             Part::new("item_knn", vec![("item", Column::U32(self.items.clone())), ("similarity", Column::F32(self.similarities.clone()))]),
         ]
-    }
-
-    pub(super) fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
-        let table = part(parts, "item_knn")?;
-        let offsets = part(parts, "item_knn_offsets")?.u64("offset")?.to_vec();
-        let (items, similarities) = (table.u32("item")?.to_vec(), table.f32("similarity")?.to_vec());
-        let ascending =
-            offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.first() == Some(&0) && offsets.last() == Some(&(items.len() as u64));
-        let known = items.iter().all(|&i| (i as usize) < offsets.len().saturating_sub(1));
-        if !ascending || !known || similarities.len() != items.len() {
-            return Err(ModelError::Damaged("neighbours that do not fit together".into()));
-        }
-        Ok(Self { offsets, items, similarities })
     }
 }
 
@@ -213,7 +235,6 @@ fn neighbours(i: usize, by_item: &Csr, by_user: &Csr, k: usize, accumulator: &mu
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recommender;
     use super::*;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
@@ -273,7 +294,6 @@ mod tests {
         let m = random(&mut rng, 60, 40, 0.15);
         let model = ItemKnn::fit(&m, &ItemKnnParams { similarity: Similarity::TfIdf, neighbours: 10 }, &Control::default()).unwrap();
         let (mut scratch, mut out) = (Scratch::default(), vec![]);
-        let model = Recommender::ItemKnn(model);
         for u in 0..60 {
             let (history, weights) = m.row(u);
             for k in [1, 3, 100] {

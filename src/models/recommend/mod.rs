@@ -12,10 +12,12 @@ mod popularity;
 pub use catalogue::ItemModel;
 pub use csr::Csr;
 pub use holdout::{Holdout, last_item_holdout};
-pub use item_knn::{ItemKnn, ItemKnnParams, Similarity};
-pub use popularity::Popularity;
+pub use item_knn::{ITEM_KNN, ItemKnn, ItemKnnParams, Similarity};
+pub use popularity::{POPULARITY, Popularity};
 
-use super::{ModelError, Part};
+use std::fmt;
+
+use super::Part;
 
 /// One recommended item.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,13 +26,6 @@ pub struct Scored {
     pub score: f32,
     /// The item of the history that contributed most.
     pub because: Option<u32>,
-}
-
-/// A fitted recommender of any kind.
-#[derive(Debug, PartialEq)]
-pub enum Recommender {
-    ItemKnn(ItemKnn),
-    Popularity(Popularity),
 }
 
 /// What one thread keeps between calls: all zero outside a call.
@@ -42,29 +37,14 @@ pub struct Scratch {
     touched: Vec<u32>,
 }
 
-impl Recommender {
-    /// At most `k` items for a user with this `history` (ascending, with `weights`), never one of `exclude` (ascending).
-    pub fn recommend(&self, history: &[u32], weights: &[f32], exclude: &[u32], k: usize, scratch: &mut Scratch, out: &mut Vec<Scored>) {
-        out.clear();
-        match self {
-            Self::ItemKnn(m) => m.recommend(history, weights, exclude, k, scratch, out),
-            Self::Popularity(m) => m.recommend(exclude, k, out),
-        }
-    }
+/// A fitted recommender.
+pub trait Recommender: fmt::Debug + Send + Sync {
+    /// Puts into `out`, which it clears, at most `k` items for a user with this `history` (ascending, with `weights`), the best first, never one of
+    /// `exclude` (ascending).
+    fn recommend(&self, history: &[u32], weights: &[f32], exclude: &[u32], k: usize, scratch: &mut Scratch, out: &mut Vec<Scored>);
 
-    pub fn to_parts(&self) -> Vec<Part> {
-        match self {
-            Self::ItemKnn(m) => m.to_parts(),
-            Self::Popularity(m) => m.to_parts(),
-        }
-    }
-
-    pub fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
-        if parts.iter().any(|p| p.name == "popularity") {
-            return Popularity::from_parts(parts).map(Self::Popularity);
-        }
-        ItemKnn::from_parts(parts).map(Self::ItemKnn)
-    }
+    /// The model as tables, to be read back by its type.
+    fn to_parts(&self) -> Vec<Part>;
 }
 
 /// Keeps the k best, by descending score, then ascending item.
@@ -75,5 +55,6 @@ fn select_top(mut candidates: Vec<Scored>, k: usize, out: &mut Vec<Scored>) {
         candidates.truncate(k);
     }
     candidates.sort_unstable_by(better);
+    out.clear();
     out.extend(candidates);
 }

@@ -1,7 +1,21 @@
 //! The same most chosen items for everybody: the baseline every recommender has to beat.
 
-use super::{Csr, Scored};
-use crate::models::{Column, Control, ModelError, Part, part};
+use super::{Csr, Recommender, Scored, Scratch};
+use crate::models::{Column, Control, Make, ModelError, ModelType, Part, part};
+
+/// `model_type = 'popularity'`.
+pub static POPULARITY: ModelType = ModelType {
+    name: "popularity",
+    about: "the same most bought items for everybody",
+    options: &[],
+    make: Make::Recommender {
+        fit: |interactions, _, control| Ok(Box::new(Popularity::fit(interactions, control)?)),
+        read: |parts| {
+            let p = part(parts, "popularity")?;
+            Ok(Box::new(Popularity { items: p.u32("item")?.to_vec(), users: p.f32("users")?.to_vec() }))
+        },
+    },
+};
 
 /// Items by descending number of users, ties by item code.
 #[derive(Debug, PartialEq)]
@@ -20,18 +34,16 @@ impl Popularity {
         let users = items.iter().map(|&i| count[i as usize] as f32).collect();
         Ok(Self { items, users })
     }
+}
 
-    pub(super) fn recommend(&self, exclude: &[u32], k: usize, out: &mut Vec<Scored>) {
+impl Recommender for Popularity {
+    fn recommend(&self, _: &[u32], _: &[f32], exclude: &[u32], k: usize, _: &mut Scratch, out: &mut Vec<Scored>) {
+        out.clear();
         let open = self.items.iter().zip(&self.users).filter(|(i, _)| exclude.binary_search(i).is_err());
         out.extend(open.take(k).map(|(&item, &score)| Scored { item, score, because: None }));
     }
 
-    pub(super) fn to_parts(&self) -> Vec<Part> {
+    fn to_parts(&self) -> Vec<Part> {
         vec![Part::new("popularity", vec![("item", Column::U32(self.items.clone())), ("users", Column::F32(self.users.clone()))])]
-    }
-
-    pub(super) fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
-        let p = part(parts, "popularity")?;
-        Ok(Self { items: p.u32("item")?.to_vec(), users: p.f32("users")?.to_vec() })
     }
 }

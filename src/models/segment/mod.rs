@@ -2,4 +2,4 @@
 
 mod rfm;
 
-pub use rfm::{Cuts, Rfm, Rule, default_rules};
+pub use rfm::{Cuts, RFM, Rfm, Rule, default_rules};

@@ -3,7 +3,11 @@
 //! NTILE would cut through ties: on Online Retail II that affects 3,087 of 5,256 customers. Here customers with equal values
 //! always have equal scores. The segments' names are those of Shopify's RFM groups.
 
-use crate::models::{Column, ModelError, Part, part};
+use crate::models::{Column, Make, ModelError, ModelType, Part, part};
+
+/// `model_type = 'rfm'`.
+pub static RFM: ModelType =
+    ModelType { name: "rfm", about: "RFM scores by value cut points, and a rule table", options: &[], make: Make::Rfm };
 
 /// The four values between the five scores. A value equal to a cut point belongs to the lower score, for recency (where
 /// less is better) to the higher one.

@@ -19,9 +19,34 @@ mod expectation;
 mod fit;
 mod predict;
 
-pub use predict::{discounted_purchases_all, expected_purchases_all, p_alive_all, p_no_purchase_all};
+use std::sync::Arc;
 
+use super::Purchases;
 use super::special::{beta_inc, ln_rising};
+use crate::models::{Allowed, Make, ModelType, OptionSpec, part};
+
+/// `model_type = 'bg_nbd'`.
+pub static BG_NBD: ModelType = ModelType {
+    name: "bg_nbd",
+    about: "BG/NBD purchases with gamma-gamma spend",
+    options: &[OptionSpec {
+        name: "spend",
+        default: "gamma_gamma",
+        allowed: Allowed::OneOf(&["gamma_gamma", "mean"]),
+        about: "gamma_gamma: each customer's own expected value; mean: the same for everybody",
+    }],
+    make: Make::Purchases {
+        fit: |counts, _, control| Ok(BgNbd::fit(counts, None, control)?.map(|model| Arc::new(model) as Arc<dyn Purchases>)),
+        read: |parts| {
+            let row = part(parts, TABLE)?;
+            let [r, alpha, a, b] = [row.positive("r")?, row.positive("alpha")?, row.positive("a")?, row.positive("b")?];
+            Ok(Arc::new(BgNbd { r, alpha, a, b }))
+        },
+    },
+};
+
+/// The table of one row that holds the parameters.
+const TABLE: &str = "bg_nbd";
 
 /// The parameters: purchase rates are Gamma(`r`, rate `alpha`) a day, departure probabilities Beta(`a`, `b`).
 #[derive(Clone, Copy, Debug, PartialEq)]
