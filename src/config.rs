@@ -88,8 +88,8 @@ fn parse_rate(v: &str) -> Result<f64, String> {
 }
 
 fn parse_cuts(v: &str) -> Result<[f64; 2], String> {
-    let cuts: Vec<f64> = v.split(',').filter_map(|c| c.trim().parse().ok()).collect();
-    match cuts[..] {
+    let cuts: Result<Vec<f64>, _> = v.split(',').map(|c| c.trim().parse()).collect();
+    match cuts.unwrap_or_default()[..] {
         [a, b] if 0.0 < a && a < b && b < 1.0 => Ok([a, b]),
         _ => Err("allowed: two ascending probabilities, such as '0.33,0.67'".into()),
     }

@@ -2,9 +2,9 @@
 
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, plan_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 
-use super::kernels::{kind_of, money_of, order_key_of};
+use super::kernels::{constant_kind, kind_of, money_of, order_key_of};
 use super::kinds::{EventMap, kind};
 use crate::text::nearest;
 
@@ -88,6 +88,17 @@ impl Contract {
                 quote(name)
             );
         }
+        for key in [EventColumn::UserId, EventColumn::ItemId] {
+            if let Some(f) = field(key)
+                && (f.data_type().is_nested() || matches!(f.data_type(), DataType::FixedSizeBinary(_) | DataType::Interval(_)))
+            {
+                let (own, t) = (quote(f.name()), f.data_type());
+                return plan_err!(
+                    "column {own} of '{relation}' is of type {t}, which cannot be a key. Make it text in the view: encode({own}, 'hex') AS {}",
+                    key.name()
+                );
+            }
+        }
         let user_type = field(EventColumn::UserId).map_or(DataType::Utf8, |f| key_type(f.data_type()));
         let item_type = field(EventColumn::ItemId).map(|f| key_type(f.data_type()));
         Ok(Self { relation: relation.into(), columns, user_type, item_type })
@@ -119,16 +130,16 @@ impl Contract {
         };
         let ts_us = cast(cast(ts.clone(), DataType::Timestamp(TimeUnit::Microsecond, None)), DataType::Int64);
         let money = get(EventColumn::Amount).map(money_of);
-        let event_type = match get(EventColumn::EventType) {
-            Some(e) => e,
+        let kind = match get(EventColumn::EventType) {
+            Some(e) => kind_of(e, money.clone(), map.clone()),
             // A log of ratings needs neither a type nor an amount; any other log without a type is a log of purchases.
-            None if self.has(EventColumn::Rating) && money.is_none() => lit(kind::RATING),
-            None => lit(kind::PURCHASE),
+            None if self.has(EventColumn::Rating) && money.is_none() => constant_kind(kind::RATING, ts_us.clone(), None),
+            None => constant_kind(kind::PURCHASE, ts_us.clone(), money.clone()),
         };
         let mut out = vec![
             cast(user.clone(), self.user_type.clone()).alias("user_id"),
             ts_us.clone().alias("ts_us"),
-            kind_of(event_type, money.clone(), map.clone()).alias("kind"),
+            kind.alias("kind"),
             order_key_of(get(EventColumn::OrderId), ts_us).alias("order_key"),
         ];
         out.extend(money.map(|m| m.alias("millionths")));

@@ -44,6 +44,9 @@ pub fn millionths(amount: &ArrayRef) -> Result<Int64Array> {
 /// A 64-bit key for every value of a column, the same for equal values of any string or integer type.
 fn hashes(values: &ArrayRef) -> Result<Vec<Option<u64>>> {
     if let Some(d) = values.as_any_dictionary_opt() {
+        if d.values().is_empty() {
+            return Ok(vec![None; values.len()]);
+        }
         let inner = hashes(d.values())?;
         let keys = d.normalized_keys();
         return Ok(keys.iter().enumerate().map(|(i, &k)| if values.is_null(i) { None } else { inner[k] }).collect());
@@ -61,7 +64,11 @@ fn hashes(values: &ArrayRef) -> Result<Vec<Option<u64>>> {
 enum Kernel {
     /// (event_type [, money]) → kind; a purchase of negative money is a refund.
     Kind(EventMap),
+    /// (ts [, money]) → that kind, or refund.
+    Constant(i8),
     Millionths,
+    /// (column …) → a hash of the row, small enough to be summed.
+    RowHash,
     /// ([order_id,] ts µs) → key of the order; without an order_id the instant is the order.
     OrderKey,
 }
@@ -81,6 +88,16 @@ pub fn kind_of(event_type: Expr, money: Option<Expr>, map: EventMap) -> Expr {
     call(Kernel::Kind(map), [Some(event_type), money].into_iter().flatten().collect())
 }
 
+/// Int8: `kind` for every event of a log without an event type; a purchase of negative money is a refund.
+pub fn constant_kind(kind: i8, ts: Expr, money: Option<Expr>) -> Expr {
+    call(Kernel::Constant(kind), [Some(ts), money].into_iter().flatten().collect())
+}
+
+/// Int64: a hash of the row of these columns, from 0 to 2³¹.
+pub fn row_hash_of(columns: Vec<Expr>) -> Expr {
+    call(Kernel::RowHash, columns)
+}
+
 /// Int64: an amount in millionths.
 pub fn money_of(amount: Expr) -> Expr {
     call(Kernel::Millionths, vec![amount])
@@ -91,31 +108,51 @@ pub fn order_key_of(order_id: Option<Expr>, ts_us: Expr) -> Expr {
     call(Kernel::OrderKey, [order_id, Some(ts_us)].into_iter().flatten().collect())
 }
 
-fn kinds(event_type: &ArrayRef, money: Option<&ArrayRef>, map: &EventMap) -> Result<Int8Array> {
-    let codes: Vec<i8> = if let Some(d) = event_type.as_any_dictionary_opt() {
-        let values = kinds(d.values(), None, map)?;
+fn kinds(event_type: &ArrayRef, map: &EventMap) -> Result<Vec<i8>> {
+    if let Some(d) = event_type.as_any_dictionary_opt() {
+        if d.values().is_empty() {
+            return Ok(vec![kind::OTHER; event_type.len()]);
+        }
+        let values = kinds(d.values(), map)?;
         let keys = d.normalized_keys();
-        keys.iter().enumerate().map(|(i, &k)| if event_type.is_null(i) { kind::OTHER } else { values.value(k) }).collect()
-    } else if event_type.data_type() == &DataType::Int8 {
-        // the constant kind of a log without an event_type
-        event_type.as_primitive::<datafusion::arrow::datatypes::Int8Type>().values().to_vec()
-    } else {
-        let text = cast(event_type, &DataType::Utf8View)?;
-        let mut known: HashMap<&str, i8> = HashMap::new();
-        let text = text.as_string_view();
-        text.iter().map(|v| v.map_or(kind::OTHER, |v| *known.entry(v).or_insert_with(|| map.code(v)))).collect()
-    };
-    let Some(money) = money.map(|m| m.as_primitive::<Int64Type>()) else { return Ok(codes.into()) };
-    let refund = |i: usize, code: i8| code == kind::PURCHASE && money.is_valid(i) && money.value(i) < 0;
-    Ok(codes.iter().enumerate().map(|(i, &c)| if refund(i, c) { kind::REFUND } else { c }).collect::<Vec<_>>().into())
+        return Ok(keys.iter().enumerate().map(|(i, &k)| if event_type.is_null(i) { kind::OTHER } else { values[k] }).collect());
+    }
+    let text = cast(event_type, &DataType::Utf8View)?;
+    let mut known: HashMap<&str, i8> = HashMap::new();
+    let text = text.as_string_view();
+    Ok(text.iter().map(|v| v.map_or(kind::OTHER, |v| *known.entry(v).or_insert_with(|| map.code(v)))).collect())
+}
+
+/// A purchase of negative money is a refund.
+fn with_refunds(mut codes: Vec<i8>, money: Option<&ArrayRef>) -> Int8Array {
+    if let Some(money) = money.map(|m| m.as_primitive::<Int64Type>()) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            if *code == kind::PURCHASE && money.is_valid(i) && money.value(i) < 0 {
+                *code = kind::REFUND;
+            }
+        }
+    }
+    codes.into()
+}
+
+/// Equal rows have equal hashes; 31 bits, so that four billion rows can be summed.
+fn row_hashes(columns: &[ArrayRef]) -> Result<Int64Array> {
+    let mut out = vec![0u64; columns.first().map_or(0, |c| c.len())];
+    for column in columns {
+        for (row, value) in out.iter_mut().zip(hashes(column)?) {
+            *row = twox_hash::XxHash3_64::oneshot_with_seed(*row, &value.unwrap_or(0).to_le_bytes());
+        }
+    }
+    Ok(out.into_iter().map(|h| (h >> 33) as i64).collect::<Vec<_>>().into())
 }
 
 impl ScalarUDFImpl for EventKernel {
     fn name(&self) -> &str {
         match self.kernel {
-            Kernel::Kind(_) => "event_kind",
+            Kernel::Kind(_) | Kernel::Constant(_) => "event_kind",
             Kernel::Millionths => "event_millionths",
             Kernel::OrderKey => "event_order_key",
+            Kernel::RowHash => "event_row_hash",
         }
     }
 
@@ -125,8 +162,8 @@ impl ScalarUDFImpl for EventKernel {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.kernel {
-            Kernel::Kind(_) => DataType::Int8,
-            Kernel::Millionths => DataType::Int64,
+            Kernel::Kind(_) | Kernel::Constant(_) => DataType::Int8,
+            Kernel::Millionths | Kernel::RowHash => DataType::Int64,
             Kernel::OrderKey => DataType::UInt64,
         })
     }
@@ -134,7 +171,9 @@ impl ScalarUDFImpl for EventKernel {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let out: ArrayRef = match &self.kernel {
-            Kernel::Kind(map) => Arc::new(kinds(&columns[0], columns.get(1), map)?),
+            Kernel::Kind(map) => Arc::new(with_refunds(kinds(&columns[0], map)?, columns.get(1))),
+            Kernel::Constant(kind) => Arc::new(with_refunds(vec![*kind; columns[0].len()], columns.get(1))),
+            Kernel::RowHash => Arc::new(row_hashes(&columns)?),
             Kernel::Millionths => Arc::new(millionths(&columns[0])?),
             Kernel::OrderKey => {
                 let ts = columns[columns.len() - 1].as_primitive::<Int64Type>();

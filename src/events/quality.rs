@@ -85,6 +85,12 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
         add("event type by another spelling", EventColumn::EventType, other, "info", format!("lower(trim({own})) AS event_type"));
     }
     let purchase = code.clone().map_or(lit(true), |c| c.eq(lit(kind::PURCHASE)));
+    // In a log of several types a fix concerns its own rows only: views have no amount, and signups no item.
+    let own_type = contract.column(EventColumn::EventType).map(quote);
+    let only = |types: &str, keep: String| match &own_type {
+        Some(t) => format!("WHERE NOT coalesce(lower(trim({t})) IN ({types}), false) OR {keep}"),
+        None => format!("WHERE {keep}"),
+    };
     if let (Some(money), Some(amount)) = (money, get(EventColumn::Amount)) {
         let own = name(EventColumn::Amount);
         add(
@@ -92,19 +98,23 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
             EventColumn::Amount,
             purchase.clone().and(amount.clone().is_null()),
             "warning",
-            format!("WHERE {own} IS NOT NULL"),
+            only("'purchase'", format!("{own} IS NOT NULL")),
         );
         let absurd = amount.is_not_null().and(money.clone().is_null());
-        add("amount not finite", EventColumn::Amount, absurd, "error", format!("WHERE isfinite({own})"));
+        let fix = format!("WHERE {own} IS NULL OR abs({own}) < 9e12");
+        add("amount not finite, or beyond 9e12", EventColumn::Amount, absurd, "error", fix);
         add(
             "purchase of zero",
             EventColumn::Amount,
             purchase.clone().and(money.clone().eq(lit(0i64))),
             "warning",
-            format!("WHERE {own} <> 0"),
+            only("'purchase'", format!("{own} <> 0")),
         );
         let negative = purchase.clone().and(money.lt(lit(0i64)));
-        let fix = format!("CASE WHEN {own} < 0 THEN 'refund' ELSE 'purchase' END AS event_type");
+        let fix = match &own_type {
+            Some(t) => format!("CASE WHEN {own} < 0 AND lower(trim({t})) = 'purchase' THEN 'refund' ELSE {t} END AS event_type"),
+            None => format!("CASE WHEN {own} < 0 THEN 'refund' ELSE 'purchase' END AS event_type"),
+        };
         add("purchase of negative amount: taken as a refund", EventColumn::Amount, negative, "info", fix);
     }
     if let Some(item) = get(EventColumn::ItemId) {
@@ -113,7 +123,8 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
             let kinds = [kind::PURCHASE, kind::VIEW, kind::CART, kind::RATING].map(lit).to_vec();
             datafusion::logical_expr::in_list(c, kinds, false)
         });
-        add("no item", EventColumn::ItemId, needs.and(item.clone().is_null()), "warning", format!("WHERE {own} IS NOT NULL"));
+        let fix = only("'purchase', 'view', 'cart', 'rating'", format!("{own} IS NOT NULL"));
+        add("no item", EventColumn::ItemId, needs.and(item.clone().is_null()), "warning", fix);
         if matches!(contract.item_type, Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)) {
             let uneven = lower(btrim(vec![item.clone()])).not_eq(lower(item.clone()));
             add("item with spaces around it", EventColumn::ItemId, uneven, "warning", format!("trim({own}) AS item_id"));
@@ -126,9 +137,10 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
 pub async fn data_quality(state: &SessionState, config: &TenureConfig, relation: &str) -> Result<RecordBatch> {
     let (contract, raw) = Snapshot::source(state, relation).await?;
     let checks = checks(&contract, raw.schema(), config);
-    let row_text = datafusion::functions::core::expr_fn::named_struct(
-        contract.columns.iter().flat_map(|(c, _)| contract.expr(raw.schema(), *c).map(|e| [lit(c.name()), e])).flatten().collect(),
-    );
+    let columns: Vec<Expr> = contract.columns.iter().filter_map(|(c, _)| contract.expr(raw.schema(), *c)).collect();
+    let names = contract.columns.iter().map(|(c, _)| lit(c.name()));
+    let row_text =
+        datafusion::functions::core::expr_fn::named_struct(names.zip(columns.iter().cloned()).flat_map(|(n, e)| [n, e]).collect());
     let mut figures = vec![count(lit(1)).alias("total")];
     for (i, c) in checks.iter().enumerate() {
         let bad = datafusion::functions::core::expr_fn::coalesce(vec![c.bad.clone(), lit(false)]);
@@ -139,9 +151,13 @@ pub async fn data_quality(state: &SessionState, config: &TenureConfig, relation:
         |i: usize| counts.first().map(|b| b.column(i).as_primitive::<Int64Type>()).filter(|a| a.is_valid(0)).map_or(0, |a| a.value(0));
     let total = number(0);
     let mut findings: Vec<Finding> = vec![];
+    if total == 0 {
+        let check = format!("'{relation}' has no rows");
+        findings.push(Finding { check, column: "*".into(), rows_bad: 0, severity: "error", example: None, fix: None });
+    }
     for (i, c) in checks.into_iter().enumerate() {
         let rows_bad = number(i + 1);
-        let example = if rows_bad > 0 { example(state, &raw, &c.bad, &row_text).await? } else { None };
+        let example = if rows_bad > 0 { example(state, &raw, &c.bad, &columns, &row_text).await? } else { None };
         let severity = if rows_bad > 0 { c.severity } else { "ok" };
         findings.push(Finding {
             check: c.name.into(),
@@ -171,25 +187,17 @@ fn rank(severity: &str) -> usize {
     ["error", "warning", "info", "ok"].iter().position(|s| *s == severity).unwrap_or(4)
 }
 
-/// The first bad row in the order of its text: the same one whatever the order of rows.
-async fn example(state: &SessionState, raw: &LogicalPlan, bad: &Expr, row: &Expr) -> Result<Option<String>> {
+/// The first bad row by its `columns`: the same one whatever the order of rows.
+async fn example(state: &SessionState, raw: &LogicalPlan, bad: &Expr, columns: &[Expr], row: &Expr) -> Result<Option<String>> {
     let plan = LogicalPlanBuilder::from(raw.clone())
         .filter(bad.clone())?
+        .sort_with_limit(columns.iter().map(|c| c.clone().sort(true, true)), Some(1))?
         .project(vec![row.clone().alias("row")])?
-        .limit(0, Some(1000))?
         .build()?;
-    let mut least: Option<String> = None;
-    for b in run(state, plan).await? {
-        let options = FormatOptions::default().with_null("NULL");
-        let text = ArrayFormatter::try_new(b.column(0).as_ref(), &options)?;
-        for i in 0..b.num_rows() {
-            let t = text.value(i).to_string();
-            if least.as_ref().is_none_or(|l| t < *l) {
-                least = Some(t);
-            }
-        }
-    }
-    Ok(least)
+    let batches = run(state, plan).await?;
+    let Some(b) = batches.iter().find(|b| b.num_rows() > 0) else { return Ok(None) };
+    let options = FormatOptions::default().with_null("NULL");
+    Ok(Some(ArrayFormatter::try_new(b.column(0).as_ref(), &options)?.value(0).to_string()))
 }
 
 /// Rows that are there more than once, column for column.

@@ -9,7 +9,7 @@ use datafusion::common::Result;
 use super::contract::{Contract, EventColumn};
 
 /// What has been counted of a snapshot.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Facts {
     /// Customers with a purchase, and with purchases on two days.
     pub buyers: usize,

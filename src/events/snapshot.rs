@@ -7,19 +7,21 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::catalog::{MemTable, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, TableReference, plan_err};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::execution::SessionState;
-use datafusion::functions_aggregate::expr_fn::{count, max, min};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::functions_aggregate::expr_fn::{count, max, min, sum};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, col, lit};
 use datafusion::object_store::{ObjectMeta, ObjectStoreExt};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use twox_hash::XxHash3_64;
 
 use super::contract::Contract;
+use super::kernels::row_hash_of;
 use crate::config::TenureConfig;
+use crate::models::ModelError;
 
 /// One state of the events, as one query sees it.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct Extent {
     rows: u64,
     min_us: i64,
     max_us: i64,
+    /// Of the events themselves, where the sources cannot say whether they have changed; else 0.
+    checksum: u64,
 }
 
 /// What is remembered of the relations seen, so that an unchanged one is not read again.
@@ -106,13 +110,18 @@ impl Snapshot {
         let name = config.events();
         let (contract, raw) = Self::source(state, name).await?;
         let mut identity = Identity::default();
-        identity.add(format!("{:?} {name} {:?}", raw.schema().fields(), config.event_map()).as_bytes());
+        // Without the fields' metadata, whose order is not fixed.
+        for f in raw.schema().fields() {
+            identity.add(format!("{} {} {}", f.name(), f.data_type(), f.is_nullable()).as_bytes());
+        }
+        identity.add(format!("{name} {:?}", config.event_map()).as_bytes());
         identity.plan(&raw, state, memory).await?;
         memory.forget_others(&identity.seen_batches);
         let canonical = contract.canonical(raw.clone(), &config.event_map())?;
         let extent = memory.extent(&identity, canonical.clone(), state, config.as_of_us()).await?;
         if extent.rows == 0 {
-            return plan_err!("{}", empty(name, config, state, &raw).await?);
+            let why = empty(name, config, state, &raw).await?;
+            return Err(DataFusionError::External(Box::new(ModelError::TooLittleData(why))));
         }
         let as_of_us = config.as_of_us().unwrap_or(extent.max_us);
         let plan = LogicalPlanBuilder::from(canonical).filter(col("ts_us").lt_eq(lit(as_of_us)))?.build()?;
@@ -120,7 +129,7 @@ impl Snapshot {
             contract,
             plan,
             relation: identity.relation,
-            content: mix(mix(identity.content, extent.rows), as_of_us as u64),
+            content: mix(mix(mix(identity.content, extent.checksum), extent.rows), as_of_us as u64),
             rows: extent.rows,
             min_us: extent.min_us,
             as_of_us,
@@ -131,8 +140,7 @@ impl Snapshot {
 
 /// Why there is no event to use.
 async fn empty(name: &str, config: &TenureConfig, state: &SessionState, raw: &LogicalPlan) -> Result<String> {
-    let total =
-        LogicalPlanBuilder::from(raw.clone()).aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count(lit(1))])?.build()?;
+    let total = LogicalPlanBuilder::from(raw.clone()).aggregate(Vec::<Expr>::new(), vec![count(lit(1))])?.build()?;
     let batches = run(state, total).await?;
     let total = batches.first().map_or(0, |b| b.column(0).as_primitive::<Int64Type>().value(0));
     let as_of = config.as_of_us().and_then(time_text).map(|t| format!(" up to tenure.as_of = {t}")).unwrap_or_default();
@@ -166,15 +174,20 @@ impl Fingerprints {
         {
             return Ok(*e);
         }
+        let columns = canonical.schema().columns().into_iter().map(Expr::Column).collect();
         let mut b = LogicalPlanBuilder::from(canonical);
         if let Some(as_of) = as_of {
             b = b.filter(col("ts_us").lt_eq(lit(as_of)))?;
         }
-        let figures = vec![count(lit(1)), min(col("ts_us")), max(col("ts_us"))];
-        let batches = run(state, b.aggregate(Vec::<datafusion::logical_expr::Expr>::new(), figures)?.build()?).await?;
+        let mut figures = vec![count(lit(1)), min(col("ts_us")), max(col("ts_us"))];
+        if id.uncertain {
+            figures.push(sum(row_hash_of(columns)));
+        }
+        let batches = run(state, b.aggregate(Vec::<Expr>::new(), figures)?.build()?).await?;
         let at =
             |i: usize| batches.first().map(|b| b.column(i).as_primitive::<Int64Type>()).filter(|a| a.is_valid(0)).map_or(0, |a| a.value(0));
-        let extent = Extent { rows: at(0) as u64, min_us: at(1), max_us: at(2) };
+        let checksum = if id.uncertain { at(3) as u64 } else { 0 };
+        let extent = Extent { rows: at(0) as u64, min_us: at(1), max_us: at(2), checksum };
         let mut extents = self.extents.lock().unwrap_or_else(PoisonError::into_inner);
         if extents.len() >= MAX_EXTENTS {
             extents.clear();
@@ -221,7 +234,7 @@ fn array_hash(data: &datafusion::arrow::array::ArrayData, seed: u64) -> u64 {
 struct Identity {
     relation: u64,
     content: u64,
-    /// Some source cannot say whether it has changed: its extent is asked every time.
+    /// Some source cannot say whether it has changed: its rows are looked at every time.
     uncertain: bool,
     seen_batches: Vec<usize>,
 }
@@ -236,21 +249,25 @@ impl Identity {
     }
 
     async fn plan(&mut self, plan: &LogicalPlan, state: &SessionState, memory: &Fingerprints) -> Result<()> {
+        // A view stands in the plan with its own nodes.
         let mut scans = vec![];
         plan.apply_with_subqueries(|p| {
-            if let LogicalPlan::TableScan(t) = p {
-                scans.push((t.table_name.clone(), Arc::clone(&t.source)));
+            self.add(p.display().to_string().as_bytes());
+            match p {
+                LogicalPlan::TableScan(t) => scans.push((t.table_name.clone(), Arc::clone(&t.source))),
+                // Shown in part only.
+                LogicalPlan::Values(v) => v.values.iter().flatten().for_each(|e| self.add(e.to_string().as_bytes())),
+                _ => {}
             }
-            Ok(TreeNodeRecursion::Continue)
+            p.apply_expressions(|e| {
+                self.uncertain |= e.exists(|e| Ok(changes_by_itself(e)))?;
+                Ok(TreeNodeRecursion::Continue)
+            })
         })?;
-        self.uncertain |= has_volatile(plan)?;
         for (name, source) in scans {
             let provider = source_as_provider(&source)?;
-            if let Some(view) = provider.get_logical_plan() {
-                let view = view.into_owned();
-                self.add(view.display_indent().to_string().as_bytes());
-                Box::pin(self.plan(&view, state, memory)).await?;
-            } else if let Some(files) = provider.downcast_ref::<ListingTable>() {
+            if let Some(files) = provider.downcast_ref::<ListingTable>() {
+                self.add(format!("{:?}", files.options().format).as_bytes());
                 for path in files.table_paths() {
                     self.add(path.as_str().as_bytes());
                     for file in list(state, path).await? {
@@ -278,16 +295,9 @@ impl Identity {
     }
 }
 
-fn has_volatile(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply_with_subqueries(|p| {
-        p.apply_expressions(|e| {
-            found |= e.is_volatile() || e.to_string().contains("now()");
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(found)
+/// A function such as now() or random(), whose answer changes while its arguments do not.
+fn changes_by_itself(e: &Expr) -> bool {
+    matches!(e, Expr::ScalarFunction(f) if f.func.signature().volatility != Volatility::Immutable)
 }
 
 /// The files behind a table path, by name.

@@ -7,6 +7,7 @@ use datafusion::arrow::compute::{concat, take};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::{AggregateUDF, LogicalPlan, LogicalPlanBuilder, Partitioning, cast, col, lit};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
@@ -34,11 +35,17 @@ pub struct Customers {
     /// Sum of purchases, and of refunds (≥ 0), in millionths of the currency's unit.
     pub gross: Vec<i64>,
     pub refunded: Vec<i64>,
-    /// Mean value of a repeat purchase day, in the currency's unit; 0 where x = 0.
+    /// Orders, purchase days and repeat purchase days with a known value.
+    pub valued_orders: Vec<u32>,
+    pub valued_days: Vec<u32>,
+    pub repeat_valued: Vec<u32>,
+    /// Mean value of a repeat purchase day with a known value, in the currency's unit; 0 where there is none.
     pub mean_value: Vec<f64>,
     /// Sum of squared gaps between purchase days, days².
     pub gap_sq: Vec<i64>,
     pub calibration: Option<Calibration>,
+    /// Their share of the engine's memory.
+    memory: MemoryReservation,
 }
 
 /// The same customers as of an earlier cut, with what they did after it: what a model is judged on.
@@ -88,8 +95,15 @@ impl Customers {
         let partitions = state.config().target_partitions();
         let plan = plan(snapshot, cut_us.unwrap_or(snapshot.as_of_us), partitions)?;
         let ctx = SessionContext::new_with_state(state.clone());
-        let stream = ctx.execute_logical_plan(plan).await?.execute_stream().await?;
-        let batches: Vec<_> = stream.try_collect().await?;
+        let mut stream = ctx.execute_logical_plan(plan).await?.execute_stream().await?;
+        let memory = MemoryConsumer::new("customers").register(&state.runtime_env().memory_pool);
+        let mut batches = vec![];
+        while let Some(batch) = stream.try_next().await? {
+            for column in batch.columns() {
+                memory.try_grow(column.to_data().get_slice_memory_size()?)?;
+            }
+            batches.push(batch);
+        }
         let users: Vec<&dyn Array> = batches.iter().map(|b| b.column(0).as_ref()).collect();
         let sums: Vec<&dyn Array> = batches.iter().map(|b| b.column(1).as_ref()).collect();
         let users = if users.is_empty() { new_empty_array(&snapshot.contract.user_type) } else { concat(&users)? };
@@ -102,10 +116,19 @@ impl Customers {
             true => Arc::new(StructArray::new_null(super::summary::summary_fields(), 0)),
             false => take(&concat(&sums)?, &UInt32Array::from(order), None)?,
         };
-        Self::from_summary(keys, summary.as_struct(), snapshot, cut_us)
+        drop(batches);
+        let customers = Self::from_summary(keys, summary.as_struct(), snapshot, cut_us, memory)?;
+        customers.memory.try_resize(customers.size())?;
+        Ok(customers)
     }
 
-    fn from_summary(keys: KeyIndex, summary: &StructArray, snapshot: &Snapshot, cut_us: Option<i64>) -> Result<Self> {
+    fn from_summary(
+        keys: KeyIndex,
+        summary: &StructArray,
+        snapshot: &Snapshot,
+        cut_us: Option<i64>,
+        memory: MemoryReservation,
+    ) -> Result<Self> {
         let column = |name: &str| -> Result<&Int64Array> {
             let c = summary.column_by_name(name).ok_or_else(|| internal_datafusion_err!("no summary field {name}"))?;
             Ok(c.as_primitive::<Int64Type>())
@@ -116,7 +139,9 @@ impl Customers {
         let days_until = |until: i64, code: usize| (day_of(until) - day_of(first_us[code])).clamp(0, i64::from(u32::MAX)) as u32;
         let t = (0..orders.len()).map(|c| if orders[c] == 0 { 0 } else { days_until(snapshot.as_of_us, c) }).collect();
         let repeat = column("repeat_value")?;
-        let mean_value = x.iter().zip(repeat.values()).map(|(&x, &v)| if x == 0 { 0.0 } else { v as f64 / 1e6 / f64::from(x) }).collect();
+        let repeat_valued = small("repeat_valued")?;
+        let mean = |(&n, &v): (&u32, &i64)| if n == 0 { 0.0 } else { v as f64 / 1e6 / f64::from(n) };
+        let mean_value = repeat_valued.iter().zip(repeat.values()).map(mean).collect();
         let calibration = match cut_us {
             None => None,
             Some(cut_us) => {
@@ -136,12 +161,16 @@ impl Customers {
             gross: large("gross")?,
             refunded: large("refunded")?,
             gap_sq: large("gap_sq")?,
+            valued_orders: small("valued_orders")?,
+            valued_days: small("valued_days")?,
+            repeat_valued,
             first_us,
             orders,
             x,
             t,
             mean_value,
             calibration,
+            memory,
         })
     }
 
@@ -170,7 +199,8 @@ impl Customers {
     }
 
     /// Bytes held.
-    pub fn size(&self) -> usize {
-        self.keys.size() + self.len() * (8 * 6 + 4 * 4)
+    fn size(&self) -> usize {
+        let calibration = self.calibration.as_ref().map_or(0, |c| c.codes.len() * 5 * size_of::<u32>());
+        self.keys.size() + self.len() * (6 * size_of::<i64>() + 7 * size_of::<u32>()) + calibration
     }
 }

@@ -4,6 +4,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int8Type, Int64Type};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col, in_list, lit};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
@@ -22,6 +23,8 @@ pub struct Interactions {
     /// Last strong interaction, µs, parallel to `strong`'s entries.
     pub strong_last_us: Vec<i64>,
     pub weak: Csr,
+    /// Their share of the engine's memory.
+    memory: MemoryReservation,
 }
 
 /// One row an event with an item: `user_id, item_id, kind, ts_us`.
@@ -61,6 +64,7 @@ impl Interactions {
         let mut interner = Interner::default();
         let mut entries: Vec<Entry> = vec![];
         let mut merge_at = MERGE_AFTER;
+        let memory = MemoryConsumer::new("interactions").register(&state.runtime_env().memory_pool);
         while let Some(b) = stream.try_next().await? {
             let users = customers.keys.lookup(b.column(0))?;
             let items = interner.intern(b.column(1))?;
@@ -71,6 +75,8 @@ impl Interactions {
                     entries.push(Entry { user, item: item | weak, last_us: ts.value(i) });
                 }
             }
+            // Merging takes a copy.
+            memory.try_resize(2 * entries.capacity() * size_of::<Entry>() + interner.size())?;
             if entries.len() >= merge_at {
                 entries = merged(&entries, customers.len());
                 merge_at = 2 * entries.len() + MERGE_AFTER;
@@ -81,7 +87,16 @@ impl Interactions {
         let entries = merged(&entries, customers.len());
         let (strong, strong_last_us) = matrix(&entries, true, customers.len(), items.len());
         let (weak, _) = matrix(&entries, false, customers.len(), items.len());
-        Ok(Self { items, strong, strong_last_us, weak })
+        drop(entries);
+        let interactions = Self { items, strong, strong_last_us, weak, memory };
+        interactions.memory.try_resize(interactions.size())?;
+        Ok(interactions)
+    }
+
+    /// Bytes held.
+    fn size(&self) -> usize {
+        let matrix = |m: &Csr| m.offsets.len() * size_of::<usize>() + m.columns.len() * (size_of::<u32>() + size_of::<f32>());
+        self.items.size() + matrix(&self.strong) + matrix(&self.weak) + self.strong_last_us.len() * size_of::<i64>()
     }
 
     /// What a user is known by: the strong interactions, or the weak ones of a user who has no strong one.

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringViewArray, UInt32Array, new_empty_array};
-use datafusion::arrow::compute::{CastOptions, cast_with_options, concat, sort_to_indices, take};
+use datafusion::arrow::compute::kernels::cmp::neq;
+use datafusion::arrow::compute::{CastOptions, cast_with_options, concat, nullif, sort_to_indices, take};
 use datafusion::arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::error::Result;
 
@@ -174,6 +175,9 @@ impl KeyIndex {
     /// The code of every key of `keys` (any type), [`NO_CODE`] where there is none.
     pub fn lookup(&self, keys: &ArrayRef) -> Result<Vec<u32>> {
         if let Some(d) = keys.as_any_dictionary_opt() {
+            if d.values().is_empty() {
+                return Ok(vec![NO_CODE; keys.len()]);
+            }
             let values = self.lookup(d.values())?;
             let positions = d.normalized_keys();
             return Ok(positions.iter().enumerate().map(|(i, &p)| if keys.is_null(i) { NO_CODE } else { values[p] }).collect());
@@ -185,6 +189,15 @@ impl KeyIndex {
             }
             (Keys::Integers(_), t) if t.is_integer() => Arc::clone(keys),
             _ => cast(keys, self.array.data_type())?,
+        };
+        // Neither TRUE nor a date is a number, and 7.5 is not 7: what casting has changed is no key.
+        let (asked, kept) = (keys.data_type(), self.array.data_type());
+        if !is_text(asked) && !is_text(kept) && asked.is_numeric() != kept.is_numeric() {
+            return Ok(vec![NO_CODE; keys.len()]);
+        }
+        let own = match asked.is_numeric() && !asked.is_integer() && asked != kept {
+            true => nullif(&own, &neq(&cast(&own, asked)?, keys)?)?,
+            false => own,
         };
         match &self.keys {
             Keys::Integers(k) => {
@@ -321,6 +334,12 @@ impl Interner {
         Ok(out)
     }
 
+    /// Bytes held, about.
+    pub fn size(&self) -> usize {
+        let kept: usize = self.kept.iter().map(|a| a.get_array_memory_size()).sum();
+        self.seen.capacity() * size_of::<(Box<[u8]>, u32)>() + 2 * kept
+    }
+
     /// The index over all keys, and the code of each number given out.
     pub fn finish(self, if_empty: &DataType) -> Result<(KeyIndex, Vec<u32>)> {
         let all = match self.kept.len() {
@@ -334,7 +353,7 @@ impl Interner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{Date32Array, DictionaryArray, Int8Array, Int64Array, StringArray, UInt64Array};
+    use datafusion::arrow::array::{Date32Array, DictionaryArray, Float64Array, Int8Array, Int64Array, StringArray, UInt64Array};
     use datafusion::arrow::datatypes::Int32Type;
 
     fn integer_keys(values: impl IntoIterator<Item = i64>) -> ArrayRef {
@@ -369,6 +388,9 @@ mod tests {
         assert_eq!(ix.lookup(&(Arc::new(Int8Array::from(vec![7, -1])) as ArrayRef)).unwrap(), [1, 0]);
         let words = index(Arc::new(StringArray::from(vec!["7", "b"])));
         assert_eq!(words.lookup(&integer_keys([7, 8])).unwrap(), [0, NO_CODE]);
+        let fractions: ArrayRef = Arc::new(Float64Array::from(vec![Some(7.0), Some(7.5), Some(f64::NAN), None]));
+        assert_eq!(ix.lookup(&fractions).unwrap(), [1, NO_CODE, NO_CODE, NO_CODE]);
+        assert_eq!(ix.lookup(&(Arc::new(Date32Array::from(vec![7])) as ArrayRef)).unwrap(), [NO_CODE]);
     }
 
     #[test]
@@ -381,6 +403,8 @@ mod tests {
         let d: DictionaryArray<Int32Type> = vec![Some("b"), None, Some("a"), Some("b")].into_iter().collect();
         let text = index(Arc::new(StringArray::from(vec!["b", "a"])));
         assert_eq!(text.lookup(&(Arc::new(d) as ArrayRef)).unwrap(), [1, NO_CODE, 0, 1]);
+        let d: DictionaryArray<Int32Type> = vec![None::<&str>, None].into_iter().collect();
+        assert_eq!(text.lookup(&(Arc::new(d) as ArrayRef)).unwrap(), [NO_CODE, NO_CODE]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt64Array};
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int8Type, Int64Type, UInt64Type};
-use datafusion::common::{Result, ScalarValue, internal_err, not_impl_err};
+use datafusion::common::{Result, ScalarValue, exec_err, internal_err, not_impl_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
@@ -33,6 +33,7 @@ pub fn day_of(ts_us: i64) -> i64 {
 /// | x, t_x | repeat purchase days; days from the first to the last purchase day |
 /// | gross, refunded | sums of purchases and of refunds (≥ 0), millionths |
 /// | repeat_value | value of the repeat purchase days, millionths |
+/// | valued_orders, valued_days, repeat_valued | orders, purchase days and repeat purchase days with a known value |
 /// | gap_sq | sum of squared gaps between purchase days, days² |
 /// | cut_orders, cut_x, cut_t_x | the same as of the cut |
 /// | after_days | purchase days after the cut (of a customer who has orders before it) |
@@ -47,6 +48,9 @@ pub fn summary_fields() -> Fields {
         "gross",
         "refunded",
         "repeat_value",
+        "valued_orders",
+        "valued_days",
+        "repeat_valued",
         "gap_sq",
         "cut_orders",
         "cut_x",
@@ -58,9 +62,12 @@ pub fn summary_fields() -> Fields {
     .into()
 }
 
+/// How many fields there are.
+const FIGURES: usize = 16;
+
 /// What partial aggregates hand over: the orders seen, as three parallel lists, and the refunds.
 pub fn summary_state_fields() -> Vec<FieldRef> {
-    let list = |n: &str, t: DataType| Arc::new(Field::new(n, DataType::List(Arc::new(Field::new_list_field(t, false))), false));
+    let list = |n: &str, t: DataType| Arc::new(Field::new(n, DataType::List(Arc::new(Field::new_list_field(t, true))), false));
     vec![
         list("order", DataType::UInt64),
         list("ts", DataType::Int64),
@@ -128,7 +135,9 @@ struct Order {
     group: u32,
     key: u64,
     ts: i64,
+    /// 0 while no line has a known value.
     value: i64,
+    valued: bool,
 }
 
 /// The state of all groups: arguments as in [`CustomerSummary`].
@@ -139,6 +148,8 @@ pub struct SummaryGroups {
     merge_at: usize,
     /// By group, millionths.
     refunded: Vec<i64>,
+    /// Some sum is beyond what an i64 holds.
+    overflown: bool,
 }
 
 impl fmt::Debug for SummaryGroups {
@@ -152,7 +163,7 @@ const MERGE_AFTER: usize = 1 << 20;
 
 impl SummaryGroups {
     pub fn new(cut_us: i64) -> Self {
-        Self { cut_us, merge_at: MERGE_AFTER, orders: vec![], refunded: vec![] }
+        Self { cut_us, merge_at: MERGE_AFTER, orders: vec![], refunded: vec![], overflown: false }
     }
 
     fn push(&mut self, order: Order) {
@@ -178,13 +189,23 @@ impl SummaryGroups {
             if kept > 0 && self.orders[kept - 1].group == o.group && self.orders[kept - 1].key == o.key {
                 let into = &mut self.orders[kept - 1];
                 into.ts = into.ts.min(o.ts);
-                into.value = into.value.saturating_add(o.value);
+                into.valued |= o.valued;
+                add(&mut into.value, o.value, &mut self.overflown);
             } else {
                 self.orders[kept] = o;
                 kept += 1;
             }
         }
         self.orders.truncate(kept);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.overflown {
+            return exec_err!(
+                "the amounts of one customer add up to more than 9.2e12: give amount in a larger unit, such as thousands, or leave absurd rows out"
+            );
+        }
+        Ok(())
     }
 
     /// Takes the first `n` groups out: their merged orders by group, and their refunds.
@@ -204,6 +225,12 @@ impl SummaryGroups {
     }
 }
 
+fn add(sum: &mut i64, value: i64, overflown: &mut bool) {
+    let (next, over) = sum.overflowing_add(value);
+    *sum = next;
+    *overflown |= over;
+}
+
 /// A stable counting sort by group.
 fn by_group(orders: &[Order], groups: usize) -> Vec<Order> {
     let mut at = vec![0u32; groups + 1];
@@ -213,7 +240,7 @@ fn by_group(orders: &[Order], groups: usize) -> Vec<Order> {
     for g in 0..groups {
         at[g + 1] += at[g];
     }
-    let mut out = vec![Order { group: 0, key: 0, ts: 0, value: 0 }; orders.len()];
+    let mut out = vec![Order { group: 0, key: 0, ts: 0, value: 0, valued: false }; orders.len()];
     for o in orders {
         let slot = &mut at[o.group as usize];
         out[*slot as usize] = *o;
@@ -223,15 +250,16 @@ fn by_group(orders: &[Order], groups: usize) -> Vec<Order> {
 }
 
 /// One customer's figures, in the order of [`summary_fields`].
-fn summarise(orders: &mut [Order], refunded: i64, cut_us: i64) -> [i64; 13] {
+fn summarise(orders: &mut [Order], refunded: i64, cut_us: i64, overflown: &mut bool) -> [i64; FIGURES] {
     orders.sort_unstable_by_key(|o| (o.ts, o.key));
     let (Some(first), Some(last)) = (orders.first().map(|o| o.ts), orders.last().map(|o| o.ts)) else {
-        return [0, 0, 0, 0, 0, 0, refunded, 0, 0, 0, 0, 0, 0];
+        return [0, 0, 0, 0, 0, 0, refunded, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     };
     let first_day = day_of(first);
     let (mut x, mut gap_sq, mut repeat_value, mut gross) = (0, 0i64, 0i64, 0i64);
     let (mut cut_orders, mut cut_x, mut cut_last, mut after_days) = (0, 0, first_day, 0);
-    let mut day = first_day;
+    let (mut valued_orders, mut valued_days, mut repeat_valued) = (0, 0, 0);
+    let (mut day, mut day_valued) = (first_day, false);
     for o in orders.iter() {
         let d = day_of(o.ts);
         if d != day {
@@ -242,19 +270,44 @@ fn summarise(orders: &mut [Order], refunded: i64, cut_us: i64) -> [i64; 13] {
             } else {
                 after_days += 1;
             }
-            day = d;
+            (day, day_valued) = (d, false);
+        }
+        if o.valued {
+            valued_orders += 1;
+            valued_days += i64::from(!day_valued);
+            repeat_valued += i64::from(!day_valued && d != first_day);
+            day_valued = true;
         }
         if o.ts <= cut_us {
             cut_orders += 1;
             cut_last = d;
         }
-        gross = gross.saturating_add(o.value);
+        add(&mut gross, o.value, overflown);
         if d != first_day {
-            repeat_value = repeat_value.saturating_add(o.value);
+            add(&mut repeat_value, o.value, overflown);
         }
     }
     let t_x = day - first_day;
-    [first, last, orders.len() as i64, x, t_x, gross, refunded, repeat_value, gap_sq, cut_orders, cut_x, cut_last - first_day, after_days]
+    let orders = orders.len() as i64;
+    let cut_t_x = cut_last - first_day;
+    [
+        first,
+        last,
+        orders,
+        x,
+        t_x,
+        gross,
+        refunded,
+        repeat_value,
+        valued_orders,
+        valued_days,
+        repeat_valued,
+        gap_sq,
+        cut_orders,
+        cut_x,
+        cut_t_x,
+        after_days,
+    ]
 }
 
 impl GroupsAccumulator for SummaryGroups {
@@ -266,10 +319,11 @@ impl GroupsAccumulator for SummaryGroups {
             if filter.is_some_and(|f| f.is_null(i) || !f.value(i)) || kind.is_null(i) || ts.is_null(i) {
                 continue;
             }
-            let money = if value.is_null(i) { 0 } else { value.value(i) };
+            let valued = value.is_valid(i);
+            let money = if valued { value.value(i) } else { 0 };
             match kind.value(i) {
-                kind::PURCHASE => self.push(Order { group: group as u32, key: order.value(i), ts: ts.value(i), value: money }),
-                kind::REFUND => self.refunded[group] = self.refunded[group].saturating_add(money.saturating_abs()),
+                kind::PURCHASE => self.push(Order { group: group as u32, key: order.value(i), ts: ts.value(i), value: money, valued }),
+                kind::REFUND => add(&mut self.refunded[group], money.saturating_abs(), &mut self.overflown),
                 _ => {}
             }
         }
@@ -278,22 +332,24 @@ impl GroupsAccumulator for SummaryGroups {
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
         let (mut orders, refunded) = self.take(emit);
-        let mut columns: [Vec<i64>; 13] = std::array::from_fn(|_| Vec::with_capacity(refunded.len()));
+        let mut columns: [Vec<i64>; FIGURES] = std::array::from_fn(|_| Vec::with_capacity(refunded.len()));
         let mut rest = &mut orders[..];
         for (group, &refund) in refunded.iter().enumerate() {
             let n = rest.iter().take_while(|o| o.group as usize == group).count();
             let (mine, others) = rest.split_at_mut(n);
-            for (column, v) in columns.iter_mut().zip(summarise(mine, refund, self.cut_us)) {
+            for (column, v) in columns.iter_mut().zip(summarise(mine, refund, self.cut_us, &mut self.overflown)) {
                 column.push(v);
             }
             rest = others;
         }
+        self.check()?;
         let columns = columns.into_iter().map(|c| Arc::new(Int64Array::from(c)) as ArrayRef).collect();
         Ok(Arc::new(StructArray::new(summary_fields(), columns, None)))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
         let (orders, refunded) = self.take(emit);
+        self.check()?;
         let mut offsets = vec![0i32; refunded.len() + 1];
         for o in &orders {
             offsets[o.group as usize + 1] += 1;
@@ -311,9 +367,11 @@ impl GroupsAccumulator for SummaryGroups {
         let ts = values[1].as_list::<i32>().values().as_primitive::<Int64Type>();
         let value = values[2].as_list::<i32>().values().as_primitive::<Int64Type>();
         for (i, &group) in groups.iter().enumerate() {
-            self.refunded[group] = self.refunded[group].saturating_add(refunded.value(i));
+            add(&mut self.refunded[group], refunded.value(i), &mut self.overflown);
             for j in orders.value_offsets()[i] as usize..orders.value_offsets()[i + 1] as usize {
-                self.push(Order { group: group as u32, key: key.value(j), ts: ts.value(j), value: value.value(j) });
+                let valued = value.is_valid(j);
+                let money = if valued { value.value(j) } else { 0 };
+                self.push(Order { group: group as u32, key: key.value(j), ts: ts.value(j), value: money, valued });
             }
         }
         Ok(())
@@ -346,7 +404,7 @@ impl GroupsAccumulator for SummaryGroups {
 }
 
 fn list_of(offsets: OffsetBuffer<i32>, values: ArrayRef) -> ArrayRef {
-    let field = Arc::new(Field::new_list_field(values.data_type().clone(), false));
+    let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
     Arc::new(ListArray::new(field, offsets, values, None))
 }
 
@@ -357,7 +415,7 @@ fn lists(offsets: Vec<i32>, orders: &[Order], refunded: Vec<i64>) -> Result<Vec<
     Ok(vec![
         list(Arc::new(orders.iter().map(|o| o.key).collect::<UInt64Array>())),
         list(Arc::new(orders.iter().map(|o| o.ts).collect::<Int64Array>())),
-        list(Arc::new(orders.iter().map(|o| o.value).collect::<Int64Array>())),
+        list(Arc::new(orders.iter().map(|o| o.valued.then_some(o.value)).collect::<Int64Array>())),
         Arc::new(Int64Array::from(refunded)),
     ])
 }
@@ -397,7 +455,7 @@ mod tests {
         let mut g = SummaryGroups::new(14 * D);
         g.update_batch(&batch(&ROWS), &[0; 7], None, 1).unwrap();
         let got = row(&g.evaluate(EmitTo::All).unwrap(), 0);
-        assert_eq!(got, [10 * D + 5, 20 * D, 4, 2, 10, 387, 40, 207, 16 + 36, 3, 1, 4, 1]);
+        assert_eq!(got, [10 * D + 5, 20 * D, 4, 2, 10, 387, 40, 207, 4, 3, 2, 16 + 36, 3, 1, 4, 1]);
     }
 
     #[test]
@@ -422,6 +480,21 @@ mod tests {
         let state = skipped.convert_to_state(&batch(&ROWS), None).unwrap();
         skipped.merge_batch(&state, &[0, 0, 0, 0, 0, 0, 1], 2).unwrap();
         assert_eq!(&skipped.evaluate(EmitTo::All).unwrap(), &whole);
+    }
+
+    #[test]
+    fn a_purchase_without_a_value_is_no_purchase_of_zero_and_a_sum_too_large_is_an_error() {
+        let mut rows = batch(&[(D, 1, 10, 1), (2 * D, 1, 0, 2), (3 * D, 1, 20, 3), (3 * D, 1, 5, 4)]);
+        rows[2] = Arc::new(Int64Array::from(vec![Some(10), None, Some(20), Some(5)]));
+        let mut part = SummaryGroups::new(9 * D);
+        part.update_batch(&rows, &[0; 4], None, 1).unwrap();
+        let mut whole = SummaryGroups::new(9 * D);
+        whole.merge_batch(&part.state(EmitTo::All).unwrap(), &[0], 1).unwrap();
+        assert_eq!(row(&whole.evaluate(EmitTo::All).unwrap(), 0)[2..11], [4, 2, 2, 35, 0, 25, 3, 2, 1]);
+
+        let mut large = SummaryGroups::new(0);
+        large.update_batch(&batch(&[(D, 1, i64::MAX, 1), (2 * D, 1, 1, 2)]), &[0; 2], None, 1).unwrap();
+        assert!(large.evaluate(EmitTo::All).unwrap_err().to_string().contains("larger unit"));
     }
 
     #[test]

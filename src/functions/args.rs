@@ -6,6 +6,7 @@ use datafusion::common::{Result, ScalarValue, plan_err};
 
 use super::spec::{ArgKind, Argument, FunctionSpec};
 use crate::config::parse_timestamp;
+use crate::models::days;
 
 /// The longest horizon, in days: a century.
 const MAX_DAYS: f64 = 36_525.0;
@@ -123,7 +124,10 @@ fn span(v: &ScalarValue) -> Option<Span> {
         }
         ScalarValue::IntervalYearMonth(Some(i)) => Span { months: IntervalYearMonthType::to_months(*i), days: 0.0 },
         ScalarValue::DurationMicrosecond(Some(us)) => Span { months: 0, days: *us as f64 / MICROSECONDS_IN_DAY as f64 },
-        v => Span { months: 0, days: number(v)? },
+        v => match v.try_as_str().flatten() {
+            Some(text) => Span { months: 0, days: days(text)? },
+            None => Span { months: 0, days: number(v)? },
+        },
     })
 }
 
@@ -146,7 +150,7 @@ fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()
                 let days = s.days_from(0);
                 if !(days > 0.0 && days <= MAX_DAYS) {
                     return plan_err!(
-                        "{}(): {} = {v}: a span of time is more than 0 and at most 36525 days (a century)",
+                        "{}(): {} = {days} days: a span of time is more than 0 and at most 36525 days (a century)",
                         spec.name,
                         argument.name
                     );

@@ -18,13 +18,13 @@ static SPEC: FunctionSpec = FunctionSpec {
     behaviour: &[
         "The future begins at `as_of`: `SET tenure.as_of`, else max(ts) of `events`. Nothing after it is used.",
         "Value = discounted expected purchases × expected value of a purchase day × the share of gross value that refunds leave.",
-        "Discounting is continuous at `SET tenure.discount_rate` per year (0.1 by default). An INTERVAL with months is counted on the calendar.",
+        "Discounting is continuous at `SET tenure.discount_rate` per year of 365.25 days (0.1 by default). An INTERVAL with months is counted on the calendar.",
         "The model's parameters come from its version; recency, frequency and spend come from the current events.",
     ],
     nulls: NULLS,
     method: "BG/NBD for purchases, gamma-gamma for spend. Discounted purchases are e^(−δH)·E(H) + δ∫e^(−δτ)·E(τ)dτ with δ = ln(1 + rate) a year.",
     source: FHL,
-    limits: "Spend is taken as independent of the purchase rate. For value already realised see historic_value.",
+    limits: "Spend is taken as independent of the purchase rate. Refunds are taken out by their share over all customers: one customer's own returns lower historic_value, not clv. For value already realised see historic_value.",
     example: "SELECT user_id, round(clv(user_id), 2) AS clv_1y FROM customers() ORDER BY clv(user_id) DESC, user_id LIMIT 3",
 };
 
@@ -42,9 +42,9 @@ impl CustomerFunction for Clv {
         need_amount(pin, "clv").await?;
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let rate = pin.config().discount_rate();
-        by_lifetime(pin, args.text("model"), move |model, p, _| {
-            let purchases = model.purchases.discounted_purchases_all(p.counts(), days, rate, &Control::default()).map_err(fit_error)?;
-            Ok((0..purchases.len()).map(|i| purchases[i] * model.expected_order_value(p.x[i], p.mean_value[i])).collect())
+        by_lifetime(pin, args.text("model"), move |model, p, control| {
+            let purchases = model.purchases.discounted_purchases_all(p.counts(), days, rate, control)?;
+            Ok((0..purchases.len()).map(|i| purchases[i] * model.expected_order_value(p.repeat_valued[i], p.mean_value[i])).collect())
         })
         .await
     }

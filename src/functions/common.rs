@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 
 use super::customer::{Kernel, Purchasers};
 use super::pin::{Pin, Versioned, blocking};
+use super::prelude::fit_error;
 use super::spec::{ArgKind, Argument};
 use crate::events::EventColumn;
-use crate::features::Customers;
 use crate::models::lifetime::Lifetime;
+use crate::models::{Control, ModelError};
 
 pub const USER: Argument = Argument { name: "user_id", kind: ArgKind::User, default: None, about: "the customer's key" };
 
@@ -33,12 +34,12 @@ pub const FHL: &str =
 pub async fn by_lifetime(
     pin: &dyn Pin,
     model: Option<&str>,
-    compute: impl FnOnce(&Lifetime, &Purchasers, &Customers) -> Result<Vec<f64>> + Send + 'static,
+    compute: impl FnOnce(&Lifetime, &Purchasers, &Control) -> Result<Vec<f64>, ModelError> + Send + 'static,
 ) -> Result<Kernel> {
     let (customers, fitted) = (pin.customers().await?, pin.lifetime(model).await?);
-    blocking(move || {
+    blocking(Control::default(), move |control| {
         let p = Purchasers::of(&customers);
-        let values = compute(&fitted.model, &p, &customers)?;
+        let values = compute(&fitted.model, &p, control).map_err(fit_error)?;
         Ok(Kernel::Values(Arc::new(p.column(customers.len(), &values))))
     })
     .await
@@ -50,7 +51,9 @@ pub async fn need_amount(pin: &dyn Pin, function: &str) -> Result<()> {
     if snapshot.contract.has(EventColumn::Amount) {
         return Ok(());
     }
-    plan_err!("{function}() needs an amount, which '{}' does not have (also accepted: revenue, value, total)", snapshot.contract.relation)
+    let relation = &snapshot.contract.relation;
+    let why = format!("{function}() needs an amount, which '{relation}' does not have (also accepted: revenue, value, total)");
+    Err(fit_error(ModelError::TooLittleData(why)))
 }
 
 /// The values of a kernel of Float64 values.

@@ -152,7 +152,7 @@ pub fn coerced(spec: &FunctionSpec, i: usize, given: &DataType) -> Result<DataTy
     let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let fine = match argument.kind {
         ArgKind::User | ArgKind::Column => !given.is_nested(),
-        ArgKind::Days => given.is_numeric() || matches!(given, DataType::Interval(_) | DataType::Duration(_)),
+        ArgKind::Days => text || given.is_numeric() || matches!(given, DataType::Interval(_) | DataType::Duration(_)),
         ArgKind::Count | ArgKind::Whole => given.is_integer(),
         ArgKind::Number => given.is_numeric(),
         ArgKind::Model | ArgKind::Text => text,
@@ -232,6 +232,8 @@ pub struct Purchasers {
     pub x: Vec<u32>,
     pub t_x: Vec<u32>,
     pub t: Vec<u32>,
+    /// Repeat purchase days with a known value, and their mean value.
+    pub repeat_valued: Vec<u32>,
     pub mean_value: Vec<f64>,
 }
 
@@ -240,8 +242,9 @@ impl Purchasers {
         let codes = customers.purchasers();
         let pick = |v: &[u32]| codes.iter().map(|&c| v[c as usize]).collect();
         let (x, t_x, t) = (pick(&customers.x), pick(&customers.t_x), pick(&customers.t));
+        let repeat_valued = pick(&customers.repeat_valued);
         let mean_value = codes.iter().map(|&c| customers.mean_value[c as usize]).collect();
-        Self { codes, x, t_x, t, mean_value }
+        Self { codes, x, t_x, t, repeat_valued, mean_value }
     }
 
     pub fn counts(&self) -> crate::models::lifetime::Counts<'_> {

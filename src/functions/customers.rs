@@ -51,8 +51,8 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("n_orders", "Int64", "distinct orders"),
         ("repeat_orders", "Int64", "orders after the first"),
         ("recency_days", "Float64", "days from the last purchase to as_of"),
-        ("monetary", "Float64", "purchases less refunds, in the currency's unit"),
-        ("aov", "Float64", "average order value: purchases per order"),
+        ("monetary", "Float64", "purchases less refunds, in the currency's unit; NULL without amounts"),
+        ("aov", "Float64", "average order value: purchases per order of known value"),
         ("avg_days_between_orders", "Float64", "mean gap between purchase days; NULL with one"),
         ("top_channel", "Utf8", "the channel with most events; ties by name"),
         ("r", "Int64", "recency score, 5 = most recent"),
@@ -74,6 +74,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "Only the columns a query asks for are computed.",
         "Where a model cannot be fitted (too few customers or repeat purchases, no amount) its columns are NULL; SELECT * FROM readiness() says why.",
         "Rows come in ascending order of user_id within each partition; use ORDER BY for an order of the whole.",
+        "as_of moves the columns of this table only: a function called beside it, such as clv(user_id), keeps to tenure.as_of.",
     ],
     nulls: "Users who never purchased have a row with segment 'prospect' and no figures.",
     method: "See the functions named in the columns.",
@@ -131,8 +132,11 @@ async fn column(name: &str, pin: &dyn Pin, args: &CallArgs, c: &Customers) -> Re
         "n_orders" => Arc::new(Int64Array::from_iter_values(c.orders.iter().map(|&o| i64::from(o)))),
         "repeat_orders" => Arc::new(Int64Array::from_iter_values(c.orders.iter().map(|&o| i64::from(o.saturating_sub(1))))),
         "recency_days" => Arc::new(of_buyers(c, |i| c.recency_days(i)).collect::<Float64Array>()),
-        "monetary" => Arc::new(Float64Array::from_iter_values((0..n).map(|i| c.net_value(i)))),
-        "aov" => Arc::new(of_buyers(c, |i| c.gross[i] as f64 / 1e6 / f64::from(c.orders[i])).collect::<Float64Array>()),
+        "monetary" => figure(&HistoricValue, pin, args, n).await?,
+        "aov" => {
+            let mean = |i: usize| c.gross[i] as f64 / 1e6 / f64::from(c.valued_orders[i]);
+            Arc::new((0..n).map(|i| (c.valued_orders[i] > 0).then(|| mean(i))).collect::<Float64Array>())
+        }
         "avg_days_between_orders" => {
             Arc::new((0..n).map(|i| (c.x[i] > 0).then(|| f64::from(c.t_x[i]) / f64::from(c.x[i]))).collect::<Float64Array>())
         }
@@ -169,9 +173,8 @@ async fn figure(function: &dyn CustomerFunction, pin: &dyn Pin, args: &CallArgs,
 }
 
 /// Whether the data, and not the program, is why there is no answer.
-fn cannot_carry(e: &DataFusionError) -> bool {
+pub fn cannot_carry(e: &DataFusionError) -> bool {
     match e.find_root() {
-        DataFusionError::Plan(_) => true,
         DataFusionError::External(e) => {
             matches!(e.downcast_ref(), Some(ModelError::TooLittleData(_) | ModelError::NotConverged { .. }))
         }

@@ -35,9 +35,7 @@ impl CustomerFunction for ExpectedPurchases {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
-        by_lifetime(pin, args.text("model"), move |model, p, _| {
-            model.purchases.expected_purchases_all(p.counts(), days, &Control::default()).map_err(fit_error)
-        })
-        .await
+        by_lifetime(pin, args.text("model"), move |model, p, control| model.purchases.expected_purchases_all(p.counts(), days, control))
+            .await
     }
 }

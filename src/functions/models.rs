@@ -106,7 +106,7 @@ impl RelationFunction for Models {
     }
 
     async fn rows(&self, pin: &dyn Pin, _: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
-        let active = |m: ModelRecord| m.versions.iter().find(|v| v.version == m.active).cloned().map(|v| (m, v));
+        let active = |m: ModelRecord| m.active_version().cloned().map(|v| (m, v));
         let all = pin.store().models().into_iter().filter_map(active).collect();
         Ok(rows(pin, all).await?.project(projection)?)
     }

@@ -11,6 +11,7 @@ use datafusion::execution::SessionState;
 use crate::config::TenureConfig;
 use crate::events::Snapshot;
 use crate::features::{Customers, Interactions};
+use crate::models::Control;
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
@@ -47,9 +48,18 @@ pub trait KeyTypes: Send + Sync + fmt::Debug {
     fn item_type(&self) -> DataType;
 }
 
-/// Runs CPU-bound work away from the threads that serve queries.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+/// Runs CPU-bound work away from the threads that serve queries; it is cancelled when whoever waits for it has gone.
+pub async fn blocking<T: Send + 'static>(control: Control, work: impl FnOnce(&Control) -> Result<T> + Send + 'static) -> Result<T> {
+    struct CancelOnDrop(Control);
+    impl Drop for CancelOnDrop {
+        fn drop(&mut self) {
+            self.0.cancel();
+        }
+    }
+    // One of its own: cancelling this work is not cancelling what comes after it.
+    let control = control.child();
+    let _guard = CancelOnDrop(control.clone());
+    match tokio::task::spawn_blocking(move || work(&control)).await {
         Ok(out) => out,
         Err(e) => Err(datafusion::error::DataFusionError::External(Box::new(e))),
     }

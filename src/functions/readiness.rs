@@ -3,8 +3,9 @@
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 
+use super::customers::cannot_carry;
 use super::prelude::*;
-use crate::events::{Facts, readiness, readiness_schema};
+use crate::events::{Facts, Snapshot, readiness, readiness_schema};
 
 #[derive(Debug)]
 pub struct Readiness;
@@ -46,7 +47,16 @@ impl RelationFunction for Readiness {
     }
 
     async fn rows(&self, pin: &dyn Pin, _: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
-        let (snapshot, customers) = (pin.snapshot().await?, pin.customers().await?);
+        let snapshot = match pin.snapshot().await {
+            Ok(s) => s,
+            // Events without a usable row carry nothing.
+            Err(e) if cannot_carry(&e) => {
+                let (contract, _) = Snapshot::source(pin.state(), pin.config().events()).await?;
+                return Ok(readiness(&contract, &Facts::default())?.project(projection)?);
+            }
+            Err(e) => return Err(e),
+        };
+        let customers = pin.customers().await?;
         let interactions = match snapshot.contract.item_type {
             Some(_) => Some(pin.interactions().await?),
             None => None,

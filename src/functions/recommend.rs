@@ -27,13 +27,18 @@ static SPEC: FunctionSpec = FunctionSpec {
         USER,
         Argument { name: "k", kind: ArgKind::Count, default: Some("10"), about: "how many items at most" },
         MODEL,
-        Argument { name: "exclude_seen", kind: ArgKind::Flag, default: Some("true"), about: "leave out what the user has bought or rated" },
+        Argument {
+            name: "exclude_seen",
+            kind: ArgKind::Flag,
+            default: Some("true"),
+            about: "leave out what the list is made from: items bought or rated, or else viewed",
+        },
         Argument { name: "repeat", kind: ArgKind::Flag, default: Some("false"), about: "TRUE offers bought items again: for consumables" },
     ],
     returns: "List<Struct{rank, item_id, score, reason, source}>",
     unit: "score: the model's own scale, comparable within a list",
     columns: &[
-        ("user_id", "as in events", "the customer; first argument of the call"),
+        ("user_id", "of the first argument", "the customer"),
         ("rank", "Int64", "1 = best"),
         ("item_id", "as in events", "the item"),
         ("score", "Float64", "the model's score"),
@@ -43,12 +48,12 @@ static SPEC: FunctionSpec = FunctionSpec {
     summary: "The k items a customer is most likely to want next.",
     behaviour: &[
         "The list is made from the user's purchases and ratings; a user who has none is served from views and carts.",
-        "Never an item already bought or rated unless repeat => true (or exclude_seen => false); never more than k; fewer rows rather than padding. Filters work before the selection; ties go to the smaller item key.",
-        "A user without any history gets the most popular items, with source = 'popular'.",
+        "Never an item already bought or rated unless repeat => true (or exclude_seen => false), nor, for a user served from views and carts, one of those; never more than k; fewer rows rather than padding. Filters work before the selection; ties go to the smaller item key.",
+        "A user without any history, or with none the model can go on from, gets the most popular items, with source = 'popular'.",
         "In FROM: recommend(k => 10) for everybody, recommend('u1', 5), recommend((SELECT user_id FROM vip), 5), FROM vip v, recommend(v.user_id, 5).",
     ],
     nulls: "NULL user → NULL, and no row in FROM. A user who is not in `events` → popular items.",
-    method: "Item-based nearest neighbours: score(i) = Σ over the history of the similarity of i to each item, similarities by cosine of TF-IDF weighted columns, each item keeping its 20 nearest; or popularity.",
+    method: "Item-based nearest neighbours: score(i) = Σ over the history of the similarity of i to each item, similarities by cosine of TF-IDF weighted columns, each item keeping its 20 nearest, itself counted; or popularity. The auto model is whichever of the two scores better on held-out items.",
     source: "Deshpande & Karypis (2004), Item-based top-N recommendation algorithms, ACM TOIS 22(1)",
     limits: "The order of events is not used.",
     example: "SELECT user_id, rank, item_id, round(score, 3) AS score, reason, source FROM recommend('u0000007', 3)",
@@ -85,6 +90,8 @@ struct Recommender {
     names: StringArray,
     k: usize,
     exclude_seen: bool,
+    /// What users have done with the items of their strong interactions.
+    verb: &'static str,
 }
 
 #[async_trait]
@@ -102,12 +109,23 @@ impl CustomerFunction for Recommend {
         let fitted = pin.recommender(args.text("model")).await?;
         let k = args.whole("k", 10) as usize;
         let exclude_seen = args.flag("exclude_seen", true) && !args.flag("repeat", false);
-        blocking(move || Ok(Kernel::Lists(Arc::new(Recommender::new(interactions, fitted, k, exclude_seen)?)))).await
+        let customers = pin.customers().await?;
+        blocking(Control::default(), move |_| {
+            let bought = customers.orders.iter().any(|&o| o > 0);
+            Ok(Kernel::Lists(Arc::new(Recommender::new(interactions, fitted, k, exclude_seen, bought)?)))
+        })
+        .await
     }
 }
 
 impl Recommender {
-    fn new(interactions: Arc<Interactions>, fitted: Arc<Versioned<ItemModel>>, k: usize, exclude_seen: bool) -> Result<Self> {
+    fn new(
+        interactions: Arc<Interactions>,
+        fitted: Arc<Versioned<ItemModel>>,
+        k: usize,
+        exclude_seen: bool,
+        anybody_bought: bool,
+    ) -> Result<Self> {
         let known: ArrayRef = Arc::new(StringArray::from_iter_values(&fitted.model.items));
         let from_model = interactions.items.lookup(&known)?;
         let mut to_model = vec![ABSENT; interactions.items.len()];
@@ -124,29 +142,35 @@ impl Recommender {
         popular.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let names = cast(&interactions.items.array, &DataType::Utf8)?;
         let names = datafusion::arrow::array::AsArray::as_string::<i32>(&names).clone();
-        Ok(Self { to_model, from_model, gone, popular, names, k, exclude_seen, interactions, fitted })
+        let verb = if anybody_bought { "bought" } else { "rated" };
+        Ok(Self { to_model, from_model, gone, popular, names, k, exclude_seen, verb, interactions, fitted })
     }
 
     /// The user's list, in event item codes: (item, score, reason).
     fn one(&self, user: u32, work: &mut Work) -> &'static str {
         work.out.clear();
-        let bought = if user == NO_CODE { &[][..] } else { self.interactions.strong.row(user as usize).0 };
         let (history, weights) = if user == NO_CODE { (&[][..], &[][..]) } else { self.interactions.history(user) };
         work.history.clear();
         work.history.extend(history.iter().zip(weights).map(|(&i, &w)| (self.to_model[i as usize], w)).filter(|(i, _)| *i != ABSENT));
         work.history.sort_unstable_by_key(|(i, _)| *i);
-        if work.history.is_empty() {
-            let bought = |i: u32| self.exclude_seen && bought.binary_search(&i).is_ok();
-            work.out.extend(self.popular.iter().filter(|(i, _)| !bought(*i)).take(self.k).map(|&(item, score)| Scored {
-                item,
-                score,
-                because: None,
-            }));
-            return "popular";
+        if !work.history.is_empty() {
+            self.by_model(work);
         }
+        if !work.out.is_empty() {
+            return "model";
+        }
+        // The model knows nothing of this user, or of the items of this user.
+        let seen = |i: u32| self.exclude_seen && history.binary_search(&i).is_ok();
+        let popular = self.popular.iter().filter(|(i, _)| !seen(*i)).take(self.k);
+        work.out.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
+        "popular"
+    }
+
+    /// The model's list for the history in `work`, which is what is left out of it.
+    fn by_model(&self, work: &mut Work) {
         work.exclude.clear();
         if self.exclude_seen {
-            work.exclude.extend(bought.iter().map(|&i| self.to_model[i as usize]).filter(|&i| i != ABSENT));
+            work.exclude.extend(work.history.iter().map(|(i, _)| *i));
         }
         work.exclude.extend(&self.gone);
         work.exclude.sort_unstable();
@@ -156,7 +180,6 @@ impl Recommender {
             s.item = self.from_model[s.item as usize];
             s.because = s.because.map(|b| self.from_model[b as usize]).filter(|b| *b != ABSENT);
         }
-        "model"
     }
 }
 
@@ -186,7 +209,7 @@ impl Lists for Recommender {
                 valid.push(is_valid);
                 if is_valid {
                     let from = self.one(user, work);
-                    let verb = if user != NO_CODE && self.interactions.strong.row(user as usize).0.is_empty() { "seen" } else { "bought" };
+                    let verb = if user != NO_CODE && self.interactions.strong.row(user as usize).0.is_empty() { "seen" } else { self.verb };
                     for (r, s) in work.out.iter().enumerate() {
                         rank.push(r as i64 + 1);
                         item.push(s.item);

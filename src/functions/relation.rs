@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -97,10 +98,18 @@ impl TableProvider for AnswerTable {
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&projection)?);
         let partitions = session.config().target_partitions().max(1);
-        let (function, args) = (self.function, self.args.clone());
+        let (function, args, planned) = (self.function, self.args.clone(), Arc::clone(&schema));
         let rows: MakeRows = Arc::new(move || {
             let (args, pin, projection) = (args.clone(), Arc::clone(&pin), projection.clone());
-            async move { function.rows(pin.as_ref(), &args, &projection).await }.boxed()
+            let schema = Arc::clone(&planned);
+            async move {
+                let rows = function.rows(pin.as_ref(), &args, &projection).await?;
+                // The keys may have had another type when the statement, or a view, was planned.
+                let columns = rows.columns().iter().zip(schema.fields()).map(|(c, f)| cast(c, f.data_type()));
+                let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+                Ok(RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_, _>>()?, &options)?)
+            }
+            .boxed()
         });
         Ok(Arc::new(LazyExec::new(self.args.display(), schema, partitions, rows)))
     }

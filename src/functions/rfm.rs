@@ -5,6 +5,7 @@ use datafusion::arrow::datatypes::{Field, Fields};
 
 use super::common::{USER, values};
 use super::prelude::*;
+use crate::events::EventColumn;
 
 #[derive(Debug)]
 pub struct RfmFunction;
@@ -34,7 +35,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "Segments come from a prioritised rule table: SELECT * FROM rfm_rules(). To edit it: CREATE TABLE my_rules AS SELECT * FROM rfm_rules(), change rows, SET tenure.rfm_rules = 'my_rules'.",
         "In FROM, rfm() is everybody, rfm('u1') one customer, rfm((SELECT user_id FROM vip)) some.",
     ],
-    nulls: "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → segment 'prospect', no scores.",
+    nulls: "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → segment 'prospect', no scores. Without an amount, monetary and m are NULL and rules see m = 1.",
     method: "Value cut points and an editable rule table.",
     source: "The segment names are those of Shopify's RFM report",
     limits: "",
@@ -68,27 +69,34 @@ impl CustomerFunction for RfmFunction {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let customers = pin.customers().await?;
-        let fitted = pin.rfm(args.text("model").filter(|m| *m != "rfm")).await?;
-        let (n, model) = (customers.len(), &fitted.model);
+        let valued = pin.snapshot().await?.contract.has(EventColumn::Amount);
+        let name = args.text("model").filter(|m| *m != "rfm");
+        // Where nobody has purchased yet, everybody is a prospect, and no model is needed to say so.
+        let fitted = if name.is_none() && customers.purchasers().is_empty() { None } else { Some(pin.rfm(name).await?) };
+        let n = customers.len();
         let scores: Vec<Option<(u8, u8, u8)>> = (0..n)
             .map(|c| {
-                let bought = customers.orders[c] > 0;
-                bought.then(|| model.score(customers.recency_days(c), f64::from(customers.orders[c]), customers.net_value(c)))
+                let model = fitted.as_ref().filter(|_| customers.orders[c] > 0)?;
+                Some(model.model.score(customers.recency_days(c), f64::from(customers.orders[c]), customers.net_value(c)))
             })
             .collect();
         let score = |pick: fn((u8, u8, u8)) -> u8| -> ArrayRef {
             Arc::new(scores.iter().map(|s| s.map(|s| i64::from(pick(s)))).collect::<Int64Array>())
         };
+        let segment = |s: &Option<(u8, u8, u8)>| match (s, &fitted) {
+            (Some((r, f, m)), Some(fitted)) => fitted.model.segment(*r, *f, *m).to_owned(),
+            _ => "prospect".to_owned(),
+        };
         let recency = (0..n).map(|c| (customers.orders[c] > 0).then(|| customers.recency_days(c))).collect::<Float64Array>();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(recency),
             Arc::new(customers.orders.iter().map(|&o| i64::from(o)).collect::<Int64Array>()),
-            Arc::new((0..n).map(|c| Some(customers.net_value(c))).collect::<Float64Array>()),
+            Arc::new((0..n).map(|c| valued.then(|| customers.net_value(c))).collect::<Float64Array>()),
             score(|s| s.0),
             score(|s| s.1),
-            score(|s| s.2),
+            if valued { score(|s| s.2) } else { Arc::new(Int64Array::new_null(n)) },
             Arc::new(scores.iter().map(|s| s.map(|(r, f, m)| format!("{r}{f}{m}"))).collect::<StringArray>()),
-            Arc::new(StringArray::from_iter_values(scores.iter().map(|s| s.map_or("prospect", |(r, f, m)| model.segment(r, f, m))))),
+            Arc::new(StringArray::from_iter_values(scores.iter().map(segment))),
         ];
         Ok(values(StructArray::new(fields(), columns, None)))
     }

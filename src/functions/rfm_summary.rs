@@ -35,7 +35,7 @@ pub static SPEC: FunctionSpec = FunctionSpec {
     columns: &[],
     summary: "The four numbers of a buy-till-you-die model, for the purchases of a group.",
     behaviour: &[
-        "frequency: purchase days after the first. recency: days from the first to the last purchase day. T: days from the first purchase day to as_of. monetary: mean value of the repeat purchase days, 0 without any.",
+        "frequency: purchase days after the first. recency: days from the first to the last purchase day. T: days from the first purchase day to as_of. monetary: mean value of the repeat purchase days with a known amount, 0 without any.",
         "Days are calendar days of UTC. Rows after as_of, and rows with a NULL ts, are left out; a row with a negative amount is no purchase.",
     ],
     nulls: "A group without a purchase → NULL.",
@@ -176,8 +176,9 @@ impl State {
             summary.column_by_name(name).map(|c| c.as_primitive::<Int64Type>()).ok_or_else(|| exec_datafusion_err!("no {name}"))
         };
         let (first, orders, x, t_x, repeat) = (at("first_us")?, at("orders")?, at("x")?, at("t_x")?, at("repeat_value")?);
+        let valued = at("repeat_valued")?;
         let n = summary.len();
-        let mean = |i: usize| if x.value(i) == 0 { 0.0 } else { repeat.value(i) as f64 / 1e6 / x.value(i) as f64 };
+        let mean = |i: usize| if valued.value(i) == 0 { 0.0 } else { repeat.value(i) as f64 / 1e6 / valued.value(i) as f64 };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(x.clone()),
             Arc::new(t_x.clone()),

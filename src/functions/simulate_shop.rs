@@ -21,8 +21,8 @@ pub struct SimulateShop;
 pub struct SimulateShopTruth;
 
 const ARGUMENTS: &[Argument] = &[
-    Argument { name: "users", kind: ArgKind::Whole, default: Some("1000"), about: "number of customers" },
-    Argument { name: "days", kind: ArgKind::Whole, default: Some("365"), about: "length of the log in days, from 2024-01-01" },
+    Argument { name: "users", kind: ArgKind::Whole, default: Some("1000"), about: "number of customers, 1 to 100,000,000" },
+    Argument { name: "days", kind: ArgKind::Whole, default: Some("365"), about: "length of the log in days, 30 to 3650, from 2024-01-01" },
     Argument { name: "seed", kind: ArgKind::Whole, default: Some("42"), about: "the same seed gives the same shop" },
     Argument { name: "dirt", kind: ArgKind::Number, default: Some("0"), about: "share of dirty rows, 0 to 0.5" },
 ];

@@ -34,7 +34,7 @@ impl ArgKind {
     pub fn label(self) -> &'static str {
         match self {
             Self::User => "any scalar",
-            Self::Days => "INTERVAL or days",
+            Self::Days => "INTERVAL, days or '90 days'",
             Self::Count => "integer from 1 to 100000",
             Self::Whole => "integer from 0",
             Self::Model => "name of a model",

@@ -22,6 +22,11 @@ impl Control {
         Self { cancelled: Arc::default(), on_progress: Some(on_progress) }
     }
 
+    /// A control that reports to the same receiver, and is cancelled by itself.
+    pub fn child(&self) -> Self {
+        Self { cancelled: Arc::default(), on_progress: self.on_progress.clone() }
+    }
+
     /// Asks the work to stop at its next check.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);

@@ -13,7 +13,7 @@ pub mod segment;
 
 pub use control::{Control, OnProgress};
 pub use error::ModelError;
-pub use options::{Allowed, HOLDOUT_DAYS, OptionSpec, Options, SHARED_OPTIONS};
+pub use options::{Allowed, HOLDOUT_DAYS, OptionSpec, Options, SHARED_OPTIONS, days};
 pub use parts::{Column, Part, part};
 
 use std::fmt;

@@ -79,7 +79,7 @@ impl OptionSpec {
 }
 
 /// Days of `'90 days'`, `'90'` or `'12 weeks'`.
-fn days(text: &str) -> Option<f64> {
+pub fn days(text: &str) -> Option<f64> {
     let text = text.trim().to_lowercase();
     let (number, unit) = match text.split_once(char::is_whitespace) {
         Some((n, u)) => (n, u.trim()),

@@ -11,13 +11,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
+use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::engine::Engine;
 use super::pin::QueryPin;
-use crate::functions::{Bound, CallArgs, as_answer_table, as_customer_udf, as_rfm_summary};
+use crate::functions::{Bound, CallArgs, RfmSummary, as_answer_table, as_customer_udf, as_rfm_summary};
 
 /// Binds, then plans as the planner it replaces.
 #[derive(Debug)]
@@ -53,6 +53,10 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
                         let unbound = as_rfm_summary(&f.func).is_some_and(|s| !s.is_bound());
                         out.summary |= unbound && f.params.args.len() < 3;
                     }
+                    Expr::WindowFunction(f) => {
+                        let unbound = window_summary(f).is_some_and(|s| !s.is_bound());
+                        out.summary |= unbound && f.params.args.len() < 3;
+                    }
                     _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
@@ -60,6 +64,13 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
         })
     })?;
     Ok(out)
+}
+
+fn window_summary(f: &WindowFunction) -> Option<&RfmSummary> {
+    match &f.fun {
+        WindowFunctionDefinition::AggregateUDF(udaf) => as_rfm_summary(udaf),
+        WindowFunctionDefinition::WindowUDF(_) => None,
+    }
 }
 
 /// An `events` that is made with functions of ours would need itself to be read.
@@ -113,6 +124,13 @@ impl BindingPlanner {
                         Ok(Transformed::yes(Expr::AggregateFunction(f)))
                     }
                     _ => Ok(Transformed::no(Expr::AggregateFunction(f))),
+                },
+                Expr::WindowFunction(mut f) => match (window_summary(&f).filter(|s| !s.is_bound()), as_of) {
+                    (Some(summary), Some(as_of)) => {
+                        f.fun = WindowFunctionDefinition::AggregateUDF(Arc::new(summary.bound(as_of)));
+                        Ok(Transformed::yes(Expr::WindowFunction(f)))
+                    }
+                    _ => Ok(Transformed::no(Expr::WindowFunction(f))),
                 },
                 e => Ok(Transformed::no(e)),
             }

@@ -194,7 +194,8 @@ impl CallPlanner {
                     return plan_err!("{}(): the query of users must have one column, not {}", spec.name, columns.len());
                 };
                 let column = Expr::Column(column.clone());
-                (plan, column)
+                // A set of users: each is answered once.
+                (LogicalPlanBuilder::from(plan).distinct()?.build()?, column)
             }
             Some(e) => {
                 let text = e.to_string();
@@ -342,8 +343,12 @@ fn find_call(plan: &LogicalPlan) -> Option<&LateralCall> {
         LogicalPlan::Subquery(s) => find_call(&s.subquery),
         // an alias with a list of columns: AS r(item, score)
         LogicalPlan::Projection(p) => {
-            let renames = p.expr.iter().all(|e| matches!(e, Expr::Column(_) | Expr::Alias(_)));
-            if renames && p.expr.len() == p.input.schema().fields().len() { find_call(&p.input) } else { None }
+            let same = |(i, e): (usize, &Expr)| match e.clone().unalias_nested().data {
+                Expr::Column(c) => p.input.schema().maybe_index_of_column(&c) == Some(i),
+                _ => false,
+            };
+            let renames = p.expr.len() == p.input.schema().fields().len() && p.expr.iter().enumerate().all(same);
+            if renames { find_call(&p.input) } else { None }
         }
         LogicalPlan::Extension(e) => e.node.as_any().downcast_ref::<LateralCall>(),
         _ => None,

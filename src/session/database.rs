@@ -1,33 +1,36 @@
 //! A database is a directory: what is defined in a session is kept there, and found again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::UInt64Type;
-use datafusion::common::{Column, DataFusionError, Result, TableReference, plan_err};
+use datafusion::common::{Column, DataFusionError, Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
     DdlStatement, DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement, WriteOp, cast,
 };
 use datafusion::prelude::{DataFrame, ParquetReadOptions};
-use datafusion::sql::parser::{DFParserBuilder, Statement as EngineStatement};
+use datafusion::sql::parser::Statement as EngineStatement;
 
 use super::Session;
+use super::statement::{Statement, parse};
 use crate::config::TenureConfig;
+use crate::functions::spec;
 use crate::store::{RelationKind, SavedRelation, StoreError};
 
 /// What of the saved relations is registered in the context, and what went wrong with the rest.
 #[derive(Default)]
 pub struct Restored {
     relations: BTreeMap<String, SavedRelation>,
+    /// Those that cannot be defined now, and have been told of.
+    lost: BTreeSet<String>,
     warnings: Vec<String>,
+    /// The state of the store that has been taken over.
+    generation: u64,
 }
-
-/// Readers in other processes may still be reading a table that was replaced this long ago.
-const KEPT_AFTER_REPLACEMENT: std::time::Duration = std::time::Duration::from_secs(600);
 
 fn stored(e: StoreError) -> DataFusionError {
     DataFusionError::External(Box::new(e))
@@ -47,26 +50,32 @@ impl Session {
                 self.restored().warnings.push(format!("setting tenure.{key}: {}", e.strip_backtrace()));
             }
         }
-        self.apply_saved().await;
+        self.apply_saved(BTreeSet::new()).await;
     }
 
     /// Takes over what another process has changed in the database.
     pub(super) async fn catch_up(&self) -> Result<()> {
-        if self.engine.store.directory().is_some() && self.engine.store.refresh().map_err(stored)? {
-            self.apply_saved().await;
+        if self.engine.store.directory().is_some() {
+            let generation = self.engine.store.refresh().map_err(stored)?;
+            if std::mem::replace(&mut self.restored().generation, generation) != generation {
+                self.apply_saved(BTreeSet::new()).await;
+            }
         }
         Ok(())
     }
 
-    async fn apply_saved(&self) {
+    /// Brings the context to what is saved. Views that rest on a relation of `changed`, or on one that is no longer what is saved, are planned
+    /// anew: a plan holds the relations as they were.
+    async fn apply_saved(&self, mut changed: BTreeSet<String>) {
         let saved = self.engine.store.saved();
         let gone: Vec<String> = {
             let restored = self.restored();
             let stays = |n: &str, r: &SavedRelation| saved.iter().any(|s| s.name == n && s == r);
             restored.relations.iter().filter(|(n, r)| !stays(n, r)).map(|(n, _)| n.clone()).collect()
         };
-        for name in gone {
-            if !name.starts_with("schema ") {
+        changed.extend(gone.iter().cloned());
+        for name in gone.into_iter().chain(self.resting_on(&saved, &changed)) {
+            if !name.starts_with(SCHEMA) {
                 let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
             }
             self.restored().relations.remove(&name);
@@ -78,32 +87,85 @@ impl Session {
             for relation in open {
                 match self.define(&relation).await {
                     Ok(()) => {
-                        self.restored().relations.insert(relation.name.clone(), relation);
+                        let mut restored = self.restored();
+                        restored.lost.remove(&relation.name);
+                        restored.relations.insert(relation.name.clone(), relation);
                     }
                     Err(e) => failed.push((relation, e.strip_backtrace())),
                 }
             }
             if failed.is_empty() || failed.len() == before {
-                let say = |(r, e): (SavedRelation, String)| format!("relation '{}' could not be restored: {e}", r.name);
-                self.restored().warnings.extend(failed.into_iter().map(say));
+                let mut restored = self.restored();
+                for (relation, e) in failed {
+                    if restored.lost.insert(relation.name.clone()) {
+                        restored.warnings.push(format!("{} {} cannot be used: {e}", relation.kind.word(), relation.name));
+                    }
+                }
                 return;
             }
             open = failed.into_iter().map(|(r, _)| r).collect();
         }
     }
 
+    /// The views among `saved` that rest on one of `changed`, directly or through other views.
+    fn resting_on(&self, saved: &[SavedRelation], changed: &BTreeSet<String>) -> Vec<String> {
+        let state = self.ctx.state();
+        let config = state.config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default();
+        let events = self.own_name(&TableReference::from(config.events()));
+        let views: Vec<(&String, Vec<String>)> = saved
+            .iter()
+            .filter(|r| r.kind == RelationKind::View)
+            .map(|r| {
+                let references = match parse(&r.sql) {
+                    Ok(Statement::Engine(s)) => state.resolve_table_references(&s).unwrap_or_default(),
+                    _ => vec![],
+                };
+                // Functions of ours read the events, and have the types of their keys.
+                let names = references.iter().map(|t| if spec(t.table()).is_some() { events.clone() } else { self.own_name(t) });
+                (&r.name, names.collect())
+            })
+            .collect();
+        let mut reached = changed.clone();
+        loop {
+            let next: Vec<&String> = views
+                .iter()
+                .filter(|(name, names)| !reached.contains(*name) && names.iter().any(|n| reached.contains(n)))
+                .map(|(n, _)| *n)
+                .collect();
+            if next.is_empty() {
+                return reached.difference(changed).cloned().collect();
+            }
+            reached.extend(next.into_iter().cloned());
+        }
+    }
+
+    /// The one name a relation is saved under: without the default catalog and schema, quoted where it must be.
+    fn own_name(&self, name: &TableReference) -> String {
+        let state = self.ctx.state();
+        let own = &state.config_options().catalog;
+        let r = name.clone().resolve(&own.default_catalog, &own.default_schema);
+        let short = match (*r.catalog == *own.default_catalog, *r.schema == *own.default_schema) {
+            (true, true) => TableReference::bare(r.table),
+            (true, false) => TableReference::partial(r.schema, r.table),
+            (false, _) => TableReference::full(r.catalog, r.schema, r.table),
+        };
+        short.to_quoted_string()
+    }
+
     async fn define(&self, relation: &SavedRelation) -> Result<()> {
         match relation.kind {
             RelationKind::Table => {
-                let dir = self.absolute(relation.location.as_deref().unwrap_or_default());
+                let dir = self.absolute(relation.locations.first().map(String::as_str).unwrap_or_default());
                 self.register_table_dir(&relation.name, &dir).await
             }
             RelationKind::View | RelationKind::External | RelationKind::Schema => {
-                let mut statement = DFParserBuilder::new(relation.sql.as_str()).build()?.parse_statement()?;
-                if let (EngineStatement::CreateExternalTable(c), Some(location)) = (&mut statement, &relation.location) {
-                    c.locations = vec![location.clone()];
+                let Statement::Engine(mut statement) = parse(&relation.sql)? else {
+                    return plan_err!("'{}' is not the definition of a relation", relation.sql);
+                };
+                if let EngineStatement::CreateExternalTable(c) = statement.as_mut() {
+                    c.locations = relation.locations.clone();
                 }
-                let plan = self.ctx.state().statement_to_plan(statement).await?;
+                let plan = self.ctx.state().statement_to_plan(*statement).await?;
                 self.ctx.execute_logical_plan(plan).await.map(|_| ())
             }
         }
@@ -114,12 +176,19 @@ impl Session {
     }
 
     async fn register_table_dir(&self, name: &str, dir: &Path) -> Result<()> {
-        let path = format!("{}/", dir.display());
+        // An empty file would be passed over without a word.
+        for entry in std::fs::read_dir(dir).map_err(|e| io("read", dir, e))?.flatten() {
+            if entry.metadata().is_ok_and(|m| m.len() == 0) {
+                self.restored().warnings.push(format!("damaged file '{}': it is empty, its rows are lost", entry.path().display()));
+            }
+        }
+        let path = format!("{}/", file_url(dir));
         self.ctx.register_parquet(TableReference::from(name), path, ParquetReadOptions::default()).await
     }
 
     /// Carries out a plan: definitions and settings at once (and for good, with a database), everything else lazily.
     pub(super) async fn execute(&self, plan: LogicalPlan, text: &str) -> Result<DataFrame> {
+        let has_database = self.engine.store.directory().is_some();
         match plan {
             LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
                 let (name, value) = (set.variable.clone(), set.value.clone());
@@ -129,143 +198,157 @@ impl Session {
                 }
                 Ok(done)
             }
-            plan if self.engine.store.directory().is_none() => self.ctx.execute_logical_plan(plan).await,
-            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(c)) if !c.temporary => self.create_table(c).await,
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(c)) if has_database && !c.temporary => self.create_table(c).await,
+            LogicalPlan::Ddl(DdlStatement::CreateCatalog(_)) if has_database => {
+                plan_err!("a database keeps one catalog: CREATE SCHEMA, or open another database")
+            }
             LogicalPlan::Ddl(ddl) => self.define_and_save(ddl, text).await,
             LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name) => self.insert(d).await,
+            LogicalPlan::Statement(PlanStatement::Prepare(p)) if self.writes_to_kept_table(&p.input) => {
+                plan_err!("INSERT into a table of a database cannot be prepared: prepare the query, or run the INSERT as it is")
+            }
+            LogicalPlan::Analyze(a) if self.writes_to_kept_table(&a.input) => {
+                plan_err!("EXPLAIN ANALYZE would carry out the INSERT: explain its query")
+            }
             plan => self.ctx.execute_logical_plan(plan).await,
         }
     }
 
     fn is_kept_table(&self, name: &TableReference) -> bool {
-        let name = name.to_string();
+        let name = self.own_name(name);
         self.restored().relations.get(&name).is_some_and(|r| r.kind == RelationKind::Table)
     }
 
+    fn writes_to_kept_table(&self, plan: &LogicalPlan) -> bool {
+        matches!(plan, LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name))
+    }
+
     async fn define_and_save(&self, ddl: DdlStatement, text: &str) -> Result<DataFrame> {
+        let mut locations = vec![];
         let made = match &ddl {
-            DdlStatement::CreateView(v) if !v.temporary => Some((v.name.to_string(), RelationKind::View, None)),
+            DdlStatement::CreateView(v) if !v.temporary => Some((self.own_name(&v.name), RelationKind::View)),
             DdlStatement::CreateExternalTable(t) if !t.temporary => {
-                let location = t.locations.first().map(|l| absolute_location(l));
-                Some((t.name.to_string(), RelationKind::External, location))
+                locations = t.locations.iter().map(|l| absolute_location(l)).collect();
+                Some((self.own_name(&t.name), RelationKind::External))
             }
-            DdlStatement::CreateCatalogSchema(s) => Some((format!("schema {}", s.schema_name), RelationKind::Schema, None)),
+            DdlStatement::CreateCatalogSchema(s) => Some((format!("{SCHEMA}{}", s.schema_name), RelationKind::Schema)),
             _ => None,
         };
         let dropped = match &ddl {
-            DdlStatement::DropTable(d) => Some(d.name.to_string()),
-            DdlStatement::DropView(d) => Some(d.name.to_string()),
-            DdlStatement::DropCatalogSchema(d) => Some(format!("schema {}", d.name)),
+            DdlStatement::DropTable(d) => Some(self.own_name(&d.name)),
+            DdlStatement::DropView(d) => Some(self.own_name(&d.name)),
+            _ => None,
+        };
+        let dropped_schema = match &ddl {
+            DdlStatement::DropCatalogSchema(d) => Some(d.name.schema_name().to_owned()),
+            _ => None,
+        };
+        let replaced = match &ddl {
+            DdlStatement::CreateMemoryTable(c) => Some(self.own_name(&c.name)),
             _ => None,
         };
         // What could not be restored is not registered, and can be dropped all the same.
-        let lost = dropped
-            .as_ref()
-            .is_some_and(|n| !self.ctx.table_exist(n.as_str()).unwrap_or(true) && self.engine.store.saved().iter().any(|r| r.name == *n));
+        let lost = dropped.as_ref().is_some_and(|n| {
+            !self.ctx.table_exist(TableReference::from(n.as_str())).unwrap_or(true)
+                && self.engine.store.saved().iter().any(|r| r.name == *n)
+        });
         let kept = match &ddl {
             DdlStatement::CreateExternalTable(t) => t.if_not_exists && self.ctx.table_exist(t.name.clone())?,
             _ => false,
         };
-        let done = if lost { self.ctx.read_empty()? } else { self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await? };
-        if let Some((name, kind, location)) = made.filter(|_| !kept) {
-            let relation = SavedRelation { name: name.clone(), kind, sql: text.to_owned(), location };
-            self.save(relation)?;
+        let external = match &ddl {
+            DdlStatement::CreateExternalTable(t) => Some(format!("'{}' as {}", t.locations.join("', '"), t.file_type)),
+            _ => None,
+        };
+        let done = if lost {
+            self.ctx.read_empty()?
+        } else {
+            self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await.map_err(|e| unreadable(external, e))?
+        };
+        if let Some((name, kind)) = made.filter(|_| !kept) {
+            self.save(SavedRelation { name: name.clone(), kind, sql: text.to_owned(), locations }, false)?;
+            self.apply_saved([name].into()).await;
+        }
+        if let Some(schema) = dropped_schema {
+            let inside = |name: &str| TableReference::from(name).schema() == Some(schema.as_str());
+            let is_it = |r: &SavedRelation| r.name == format!("{SCHEMA}{schema}") || (r.kind != RelationKind::Schema && inside(&r.name));
+            self.engine.store.remove_relations(is_it).map_err(stored)?;
+            self.apply_saved(BTreeSet::new()).await;
         }
         if let Some(name) = dropped {
-            let old = self.restored().relations.remove(&name);
-            self.engine.store.remove_relation(&name).map_err(stored)?;
-            self.delete_data(old);
+            self.engine.store.remove_relations(|r| r.name == name).map_err(stored)?;
+            self.restored().relations.remove(&name);
+            self.apply_saved([name].into()).await;
+        }
+        if let Some(name) = replaced {
+            self.apply_saved([name].into()).await;
         }
         Ok(done)
     }
 
-    fn save(&self, relation: SavedRelation) -> Result<()> {
-        self.engine.store.save_relation(relation.clone()).map_err(stored)?;
+    fn save(&self, relation: SavedRelation, must_be_new: bool) -> Result<()> {
+        self.engine.store.save_relation(relation.clone(), must_be_new).map_err(stored)?;
         self.restored().relations.insert(relation.name.clone(), relation);
         Ok(())
     }
 
-    /// Removes the files of tables that have been replaced, once nobody can be reading them any more.
-    fn sweep(&self) {
-        let saved = self.engine.store.saved();
-        let Some(tables) = self.engine.store.directory().map(|d| d.join("tables")) else { return };
-        for entry in std::fs::read_dir(&tables).into_iter().flatten().flatten() {
-            let name = format!("tables/{}", entry.file_name().to_string_lossy());
-            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-            let used = saved.iter().any(|r| r.location.as_deref() == Some(name.as_str()));
-            if !used && entry.path().is_dir() && age.is_some_and(|a| a > KEPT_AFTER_REPLACEMENT) {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
-    /// The files of a table that nothing refers to any more.
-    fn delete_data(&self, old: Option<SavedRelation>) {
-        if let Some(SavedRelation { kind: RelationKind::Table, location: Some(l), .. }) = old {
-            let _ = std::fs::remove_dir_all(self.absolute(&l));
-        }
-    }
-
     async fn create_table(&self, c: datafusion::logical_expr::CreateMemoryTable) -> Result<DataFrame> {
-        let name = c.name.to_string();
+        let name = self.own_name(&c.name);
         let exists = self.ctx.table_exist(c.name.clone())?;
         match (c.if_not_exists, c.or_replace, exists) {
             (true, false, true) => return self.ctx.read_empty(),
-            (false, false, true) => return plan_err!("table '{name}' exists: CREATE OR REPLACE TABLE, or choose another name"),
+            (false, false, true) => return plan_err!("table {name} exists: CREATE OR REPLACE TABLE, or choose another name"),
             _ => {}
         }
-        self.sweep();
-        let (dir, _) = self.write_part(None, &name, (*c.input).clone()).await?;
+        if let Some((column, _)) = c.column_defaults.first() {
+            return plan_err!("column {column}: a table of a database keeps no DEFAULT, give the value in INSERT");
+        }
+        let finished = self.write_part((*c.input).clone()).await?;
+        let dir = self.engine.store.table_dir(&name).map_err(stored)?;
+        let part = dir.join(part_name());
+        finished.into_place(|file| {
+            std::fs::rename(file, &part).and_then(|()| std::fs::File::open(&dir)?.sync_all()).map_err(|e| io("write", &part, e))
+        })?;
+        let base = self.engine.store.directory().unwrap_or(Path::new("")).to_owned();
+        let location = dir.strip_prefix(&base).unwrap_or(&dir).display().to_string();
+        let relation = SavedRelation { name: name.clone(), kind: RelationKind::Table, sql: String::new(), locations: vec![location] };
+        if let Err(e) = self.engine.store.save_relation(relation, !c.or_replace) {
+            let _ = std::fs::remove_dir_all(&dir);
+            return Err(stored(e));
+        }
         if exists {
             self.ctx.deregister_table(c.name.clone())?;
         }
-        self.register_table_dir(&name, &dir).await?;
-        let base = self.engine.store.directory().unwrap_or(Path::new("")).to_owned();
-        let location = dir.strip_prefix(&base).unwrap_or(&dir).display().to_string();
-        self.save(SavedRelation { name, kind: RelationKind::Table, sql: String::new(), location: Some(location) })?;
+        self.restored().relations.remove(&name);
+        self.apply_saved([name].into()).await;
         self.ctx.read_empty()
     }
 
     /// Appends the rows of a query to a table: one more file, which is there whole or not at all.
     async fn insert(&self, dml: DmlStatement) -> Result<DataFrame> {
-        let name = dml.table_name.to_string();
+        let name = self.own_name(&dml.table_name);
         if !matches!(dml.op, WriteOp::Insert(InsertOp::Append)) {
             return plan_err!("{} on '{name}': a table of a database takes INSERT INTO only; CREATE OR REPLACE TABLE replaces it", dml.op);
         }
-        let location = self.restored().relations.get(&name).and_then(|r| r.location.clone());
-        let dir = self.absolute(&location.unwrap_or_default());
-        let (_, rows) = self.write_part(Some(dir), &name, (*dml.input).clone()).await?;
+        let location = self.restored().relations.get(&name).and_then(|r| r.locations.first().cloned()).unwrap_or_default();
+        let finished = self.write_part((*dml.input).clone()).await?;
+        let (rows, part) = (finished.rows, self.absolute(&location).join(part_name()));
+        finished.into_place(|file| self.engine.store.add_part(&name, &location, file, &part).map_err(stored))?;
         let count: ArrayRef = std::sync::Arc::new(UInt64Array::from(vec![rows]));
         self.ctx.read_batch(RecordBatch::try_from_iter([("count", count)])?)
     }
 
-    /// Writes the rows of a plan as one Parquet file of a table: to a temporary file, synced, renamed into the table's
-    /// directory (`None`: a new one). Returns the directory and the number of rows.
-    async fn write_part(&self, dir: Option<PathBuf>, name: &str, input: LogicalPlan) -> Result<(PathBuf, u64)> {
+    /// Writes the rows of a plan as one Parquet file beside the tables, synced.
+    async fn write_part(&self, input: LogicalPlan) -> Result<Finished> {
         let tables = self.absolute("tables");
         std::fs::create_dir_all(&tables).map_err(|e| io("create", &tables, e))?;
-        let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        let temporary = tables.join(format!(".tmp-{}-{stamp}.parquet", std::process::id()));
-        let written = async {
-            let frame = self.ctx.execute_logical_plan(plain_strings(input)?).await?;
-            let options = DataFrameWriteOptions::new().with_single_file_output(true);
-            let counts = frame.write_parquet(&temporary.display().to_string(), options, None).await?;
-            let rows = counts.iter().map(|b| b.column(0).as_primitive::<UInt64Type>().values().iter().sum::<u64>()).sum();
-            std::fs::File::open(&temporary).and_then(|f| f.sync_all()).map_err(|e| io("sync", &temporary, e))?;
-            let dir = match dir {
-                Some(d) => d,
-                None => self.engine.store.table_dir(name).map_err(stored)?,
-            };
-            let part = dir.join(format!("part-{stamp}-{}.parquet", std::process::id()));
-            std::fs::rename(&temporary, &part).map_err(|e| io("write", &part, e))?;
-            std::fs::File::open(&dir).and_then(|d| d.sync_all()).map_err(|e| io("sync", &dir, e))?;
-            Ok((dir, rows))
-        }
-        .await;
-        if written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written
+        let mut out = Finished { file: tables.join(format!(".tmp-{}-{}.parquet", std::process::id(), nanoseconds())), rows: 0 };
+        let frame = self.ctx.execute_logical_plan(plain_strings(input)?).await?;
+        let options = DataFrameWriteOptions::new().with_single_file_output(true);
+        let counts = frame.write_parquet(&file_url(&out.file), options, None).await?;
+        out.rows = counts.iter().map(|b| b.column(0).as_primitive::<UInt64Type>().values().iter().sum::<u64>()).sum();
+        std::fs::File::open(&out.file).and_then(|f| f.sync_all()).map_err(|e| io("sync", &out.file, e))?;
+        Ok(out)
     }
 
     /// RESET tenure.name
@@ -289,7 +372,46 @@ impl Session {
     pub fn warnings(&self) -> Vec<String> {
         let mut out = self.engine.store.warnings();
         out.append(&mut self.restored().warnings);
+        out.append(&mut self.engine.warnings());
         out
+    }
+}
+
+/// Rows in a temporary file, which goes when it is not put into place: after an error, or when the query is given up.
+struct Finished {
+    file: PathBuf,
+    rows: u64,
+}
+
+impl Finished {
+    fn into_place(self, put: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        put(&self.file)
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// What the names of saved schemas begin with; no relation has a name with a space that is not quoted.
+const SCHEMA: &str = "schema ";
+
+fn nanoseconds() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos())
+}
+
+/// A name that no other file of a table has.
+fn part_name() -> String {
+    format!("part-{}-{}.parquet", nanoseconds(), std::process::id())
+}
+
+/// The error of an external table, with its files.
+fn unreadable(external: Option<String>, e: DataFusionError) -> DataFusionError {
+    match external {
+        Some(what) => plan_datafusion_err!("cannot read {what}: {}", e.find_root().strip_backtrace()),
+        None => e,
     }
 }
 
@@ -316,6 +438,14 @@ fn plain_strings(input: LogicalPlan) -> Result<LogicalPlan> {
         })
         .collect();
     LogicalPlanBuilder::from(input).project(columns)?.build()
+}
+
+/// A path as a URL: nothing in it is a pattern.
+fn file_url(path: &Path) -> String {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~');
+    let path = path.display().to_string();
+    let encoded: String = path.bytes().map(|b| if fine(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+    format!("file://{encoded}")
 }
 
 /// A path of the file system made absolute, so that the database can be opened from anywhere; URLs stay.

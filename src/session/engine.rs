@@ -1,6 +1,6 @@
 //! What the queries of a context share: the store, what has been read of the events, and the models that are loaded.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -51,6 +51,9 @@ pub struct Engine {
     contract: OnceLock<FindContract>,
     snapshots: Mutex<VecDeque<(String, Arc<SnapshotData>)>>,
     loaded: Mutex<VecDeque<(String, Fitted)>>,
+    /// What the user has to be told, and what has been told.
+    told: Mutex<HashSet<String>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl fmt::Debug for Engine {
@@ -73,6 +76,8 @@ impl Engine {
             contract: OnceLock::new(),
             snapshots: Mutex::default(),
             loaded: Mutex::default(),
+            told: Mutex::default(),
+            warnings: Mutex::default(),
         }
     }
 
@@ -85,6 +90,18 @@ impl Engine {
         if let Some(progress) = &self.progress {
             progress(stage, fraction);
         }
+    }
+
+    /// A word for the user, once in a session.
+    pub fn warn(&self, message: String) {
+        if locked(&self.told).insert(message.clone()) {
+            locked(&self.warnings).push(message);
+        }
+    }
+
+    /// What [`Engine::warn`] was told since the last call.
+    pub fn warnings(&self) -> Vec<String> {
+        std::mem::take(&mut locked(&self.warnings))
     }
 
     /// Takes a snapshot of the events as they are now; what was read of an equal one before is found again.

@@ -3,6 +3,9 @@
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
+use crate::functions::specs;
+use crate::text::did_you_mean;
+
 /// Where a statement stands in its source.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
@@ -118,9 +121,24 @@ fn strip(m: &str) -> String {
     m.split("\n\nbacktrace:").next().unwrap_or(m).to_owned()
 }
 
+/// What the engine says of a function it does not know, with the nearest of ours.
+fn unknown_function(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("Invalid function '").or_else(|| message.strip_prefix("table function '"))?;
+    let (name, _) = rest.split_once('\'')?;
+    let hint = did_you_mean(name, specs().map(|s| s.name), "", "()");
+    Some(format!("there is no function {name}{hint} SELECT * FROM functions() lists ours"))
+}
+
 /// One paragraph, first letter small, no prefixes of the engine.
 fn tidy(message: &str) -> String {
     let mut m = message.trim();
+    if let Some(unknown) = unknown_function(m) {
+        return unknown;
+    }
+    // Our own message stands between what the engine says before and after it.
+    if let Some((_, own)) = m.split_once(" user-defined coercion failed with: ") {
+        m = own.split(" No function matches the given name").next().unwrap_or(own);
+    }
     for prefix in [
         "sql parser error: ",
         "Error during planning: ",

@@ -31,6 +31,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The figure of `metric` on the hold-out.
+    pub fn value(&self) -> Option<f64> {
+        self.metrics.get(self.metric?).copied()
+    }
+
+    /// The same figure of the baseline.
+    pub fn baseline(&self) -> Option<f64> {
+        self.metrics.get(&format!("baseline_{}", self.metric?)).copied()
+    }
+
     fn measured(&mut self, name: &str, value: f64) {
         if value.is_finite() {
             self.metrics.insert(name.to_owned(), value);
@@ -70,10 +80,10 @@ fn lifetime(
     let fit = fit_purchases(p.counts())?;
     let gross: f64 = customers.gross.iter().map(|&v| v as f64 / 1e6).sum();
     let refunded: f64 = customers.refunded.iter().map(|&v| v as f64 / 1e6).sum();
-    let purchase_days: f64 = p.x.iter().map(|&x| f64::from(x) + 1.0).sum();
+    let valued_days: f64 = customers.valued_days.iter().map(|&n| f64::from(n)).sum();
     let mut spend = None;
     if snapshot.contract.has(EventColumn::Amount) && options.is("spend", "gamma_gamma") {
-        match GammaGamma::fit(&p.x, &p.mean_value, None, control) {
+        match GammaGamma::fit(&p.repeat_valued, &p.mean_value, None, control) {
             Ok(f) => spend = Some(f.params),
             Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
             Err(e) => out.warnings.push(format!("spend is the mean of all customers, because gamma_gamma could not be fitted: {e}")),
@@ -82,16 +92,25 @@ fn lifetime(
     let model = Lifetime {
         purchases: fit.params,
         spend,
-        mean_value: if purchase_days > 0.0 { gross / purchase_days } else { 0.0 },
+        mean_value: if valued_days > 0.0 { gross / valued_days } else { 0.0 },
         net_ratio: if gross > 0.0 { (1.0 - refunded / gross).clamp(0.0, 1.0) } else { 1.0 },
         log_likelihood: fit.log_likelihood,
         customers: fit.customers,
     };
+    if fit.on_edge {
+        let what = "a parameter lies on the edge of the search: the data show next to no departure, or one rate for all; predictions hold, parameters do not";
+        out.warnings.push(what.into());
+    }
     out.parameters = model.parameters().into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
     out.parts = model.to_parts();
     if options.holdout_days().is_some() {
         match &customers.calibration {
-            Some(c) => score_lifetime(c, fit_purchases, control, &mut out)?,
+            Some(c) => {
+                if let Some(asked) = options.holdout_days().filter(|d| c.horizon_days < *d - 1e-6) {
+                    out.warnings.push(format!("held out {:.1} days instead of {asked}: a third of the log at most", c.horizon_days));
+                }
+                score_lifetime(c, fit_purchases, control, &mut out)?;
+            }
             None => out.warnings.push("not scored: the log is too short for a hold-out of a week".into()),
         }
     }

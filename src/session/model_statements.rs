@@ -35,31 +35,34 @@ impl Session {
         match statement {
             Statement::CreateModel { name, or_replace, if_not_exists, options } => {
                 let exists = store.model(&name).is_some();
-                if name.starts_with("auto_") {
-                    return plan_err!("model names that begin with auto_ belong to the auto models: choose another");
-                }
+                not_automatic(&name)?;
                 if exists && !or_replace && !if_not_exists {
                     return plan_err!("model '{name}' exists: CREATE OR REPLACE MODEL, REFRESH MODEL {name}, or choose another name");
                 }
                 let (kind, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case("model_type"));
+                if kind.len() > 1 {
+                    return plan_err!("option model_type is given twice");
+                }
                 let options = fitting::options(known_type(kind.first().map_or("auto", |(_, v)| v.as_str()))?, &rest)?;
                 let existing = if or_replace { Existing::Replace } else { Existing::Create };
-                self.fit(Fit { name, options, existing, as_of: None, keep: if_not_exists && exists })
+                self.fit(Fit { name, options, origin: Origin::User, existing, as_of: None, keep: if_not_exists && exists })
             }
             Statement::RefreshModel { name, as_of } => {
                 let pin = QueryPin::new(Arc::clone(&self.engine), self.ctx.state());
                 let record = model_record(&pin, &name)?;
-                let Some(v) = record.versions.iter().find(|v| v.version == record.active) else {
-                    return plan_err!("model '{name}' has no active version");
-                };
-                self.fit(Fit { options: fitting::options_of(v)?, name, existing: Existing::Append, as_of, keep: false })
+                let Some(v) = record.active_version() else { return plan_err!("model '{name}' has no active version") };
+                let options = fitting::options_of(v)?;
+                self.fit(Fit { options, name, origin: record.origin, existing: Existing::Append, as_of, keep: false })
             }
             Statement::AlterModel { name, change } => {
                 model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
                 match change {
                     Change::SetActive(version) => store.set_active(&name, version).map_err(stored)?,
                     Change::Rollback => store.rollback(&name).map(|_| ()).map_err(stored)?,
-                    Change::Rename(to) => store.rename(&name, &to).map_err(stored)?,
+                    Change::Rename(to) => {
+                        not_automatic(&to)?;
+                        store.rename(&name, &to).map_err(stored)?;
+                    }
                 }
                 nothing()
             }
@@ -97,6 +100,14 @@ impl Session {
     }
 }
 
+/// Refuses a name that auto models have.
+fn not_automatic(name: &str) -> Result<()> {
+    if name == "auto" || name.starts_with("auto_") {
+        return plan_err!("'auto' and names that begin with auto_ belong to the auto models: choose another");
+    }
+    Ok(())
+}
+
 /// A plan without columns and rows.
 fn nothing() -> Result<LogicalPlan> {
     LogicalPlanBuilder::empty(false).build()
@@ -107,6 +118,7 @@ fn nothing() -> Result<LogicalPlan> {
 struct Fit {
     name: String,
     options: Options,
+    origin: Origin,
     existing: Existing,
     as_of: Option<String>,
     /// The model is there already, and is left as it is.
@@ -175,9 +187,9 @@ fn result(name: &str, status: &str, v: &VersionInfo) -> Result<RecordBatch> {
 
 impl FitTable {
     async fn run(self, mut state: SessionState) -> Result<RecordBatch> {
-        let Fit { name, options, existing, as_of, keep } = self.fit;
+        let Fit { name, options, origin, existing, as_of, keep } = self.fit;
         if keep && let Some(record) = self.engine.store.model(&name) {
-            return match record.versions.iter().find(|v| v.version == record.active) {
+            return match record.active_version() {
                 Some(v) => result(&name, "unchanged", v),
                 None => exec_err!("model '{name}' has no active version"),
             };
@@ -187,10 +199,10 @@ impl FitTable {
         }
         let replaced = self.engine.store.model(&name).is_some();
         let pin = QueryPin::new(Arc::clone(&self.engine), state);
-        let created = fitting::create(&pin, &self.engine, &name, Origin::User, &options, Some(existing)).await?;
+        let created = fitting::create(&pin, &self.engine, &name, origin, vec![options], Some(existing)).await?;
         let status = match (existing, created.activated) {
             (Existing::Append, true) => "refreshed",
-            (Existing::Append, false) => "kept: the new version scores worse, the old one stays active",
+            (Existing::Append, false) => "kept: the new version does not score as well, the old one stays active",
             (Existing::Replace, _) if replaced => "replaced",
             _ => "created",
         };

@@ -8,6 +8,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::execution::SessionState;
 use tokio::sync::OnceCell;
 
+use super::binding::refuse_calls;
 use super::engine::{Engine, SnapshotData};
 use super::fitting::{self, Fitted};
 use crate::config::{Refresh, TenureConfig};
@@ -18,7 +19,7 @@ use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
 use crate::models::{Family, HOLDOUT_DAYS, MODEL_TYPES};
-use crate::store::{Origin, Store, VersionInfo};
+use crate::store::{ModelRecord, Origin, Store, VersionInfo};
 
 /// Rows may grow by this share, and `as_of` move by this share of the hold-out, before an auto model is fitted again.
 const ROWS_TOLERANCE: f64 = 0.05;
@@ -32,12 +33,24 @@ pub struct QueryPin {
     data: OnceCell<Arc<SnapshotData>>,
     /// By family and name asked for.
     models: Mutex<HashMap<(Family, Option<String>), Fitted>>,
+    /// The models there were when the query first looked.
+    records: Mutex<Option<Arc<Vec<ModelRecord>>>>,
 }
 
 impl QueryPin {
     pub fn new(engine: Arc<Engine>, state: SessionState) -> Self {
         let config = state.config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default();
-        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default() }
+        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default(), records: Mutex::default() }
+    }
+
+    fn records(&self) -> Arc<Vec<ModelRecord>> {
+        let mut held = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(held.get_or_insert_with(|| Arc::new(self.engine.store.models())))
+    }
+
+    /// Looks at the models anew: one of this query's has just been made, or its files have gone.
+    fn forget_records(&self) {
+        *self.records.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// This pin, or one with another `as_of` for a call that has its own.
@@ -78,8 +91,8 @@ impl QueryPin {
 
     /// What an answer depends on besides the snapshot: settings, and the versions of all models.
     async fn version_key(&self, args: &CallArgs) -> Result<String> {
-        let models = self.engine.store.models();
-        let active: Vec<String> = models.iter().map(|m| format!("{}:{}:{}", m.name, m.active, m.versions.len())).collect();
+        let made = |m: &ModelRecord| m.active_version().map_or(0, |v| v.created_at_us);
+        let active: Vec<String> = self.records().iter().map(|m| format!("{}:{}:{}", m.name, m.active, made(m))).collect();
         let rules = match self.config.rfm_rules() {
             Some(relation) if matches!(args.spec.name, "rfm" | "segment") => format!("{:?}", self.rules(relation).await?),
             _ => String::new(),
@@ -89,7 +102,13 @@ impl QueryPin {
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
         let ctx = datafusion::prelude::SessionContext::new_with_state(self.state.clone());
-        read_rfm_rules(relation, &ctx.table(relation).await?.collect().await?)
+        let read = async {
+            let table = ctx.table(relation).await?;
+            refuse_calls(table.logical_plan(), relation)?;
+            table.collect().await
+        };
+        let rows = read.await.or_else(|e| plan_err!("tenure.rfm_rules = '{relation}': {}", e.find_root().strip_backtrace()))?;
+        read_rfm_rules(relation, &rows)
     }
 
     async fn model(&self, family: Family, name: Option<&str>) -> Result<Fitted> {
@@ -105,16 +124,27 @@ impl QueryPin {
         };
         let fitted = match find().await {
             // Another process may have replaced the version just now.
-            Err(_) if self.engine.store.refresh().unwrap_or(false) => find().await?,
-            found => found?,
+            Err(e) => {
+                let seen = self.engine.store.generation();
+                if self.engine.store.refresh().unwrap_or(seen) == seen {
+                    return Err(e);
+                }
+                self.forget_records();
+                find().await?
+            }
+            Ok(found) => found,
         };
         self.models.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fitted.clone());
         Ok(fitted)
     }
 
     async fn named(&self, family: Family, name: &str) -> Result<Fitted> {
-        let record = model_record(self, name)?;
-        let Some(v) = record.versions.iter().find(|v| v.version == record.active) else {
+        let records = self.records();
+        let record = match records.iter().find(|m| m.name == name) {
+            Some(m) => m.clone(),
+            None => model_record(self, name)?,
+        };
+        let Some(v) = record.active_version() else {
             return plan_err!("model '{name}' has no active version: ALTER MODEL {name} SET ACTIVE VERSION n");
         };
         if v.family != family.name() {
@@ -133,8 +163,14 @@ impl QueryPin {
                 text(snapshot.as_of_us)
             );
         }
-        if let (Refresh::Strict, Some(reason)) = (self.config.refresh(), stale_reason(v, &snapshot)) {
-            return plan_err!("model '{name}' is stale: {reason}. REFRESH MODEL {name}, or SET tenure.refresh = 'warn'");
+        match (self.config.refresh(), stale_reason(v, &snapshot)) {
+            (Refresh::Off, _) | (_, None) => {}
+            (Refresh::Strict, Some(reason)) => {
+                return plan_err!("model '{name}' is stale: {reason}. REFRESH MODEL {name}, or SET tenure.refresh = 'warn'");
+            }
+            (Refresh::Auto | Refresh::Warn, Some(reason)) => {
+                self.engine.warn(format!("model '{name}' (version {}) is stale: {reason}. REFRESH MODEL {name}", v.version));
+            }
         }
         self.load(&record.name, v)
     }
@@ -160,26 +196,36 @@ impl QueryPin {
         if let Some(v) = self.fresh(name, &snapshot)? {
             return self.load(name, &v);
         }
-        let Some(kind) = MODEL_TYPES.iter().find(|t| t.family() == family) else {
-            return plan_err!("no model type for {name}");
-        };
-        let options = fitting::options(kind, &[])?;
-        let v = fitting::create(self, &self.engine, name, Origin::Auto, &options, None).await?.info;
-        self.load(name, &v)
+        // What another process is writing just now must not keep this query from its answer.
+        let unsaved = format!("unsaved {name} {}", snapshot.fingerprint());
+        if let Some(fitted) = self.engine.loaded(&unsaved) {
+            return Ok(fitted);
+        }
+        let options = MODEL_TYPES.iter().filter(|t| t.family() == family).map(|t| fitting::options(t, &[])).collect::<Result<Vec<_>>>()?;
+        let created = fitting::create(self, &self.engine, name, Origin::Auto, options, None).await?;
+        self.forget_records();
+        match created.unsaved {
+            None => self.load(name, &created.info),
+            Some(parts) => {
+                let fitted = Fitted::from_parts(name, &created.info, &parts)?;
+                self.engine.keep(unsaved, fitted.clone());
+                Ok(fitted)
+            }
+        }
     }
 
     /// The version of an auto model that still serves this snapshot.
     fn fresh(&self, name: &str, snapshot: &Snapshot) -> Result<Option<VersionInfo>> {
         let Some(record) = self.engine.store.model(name) else { return Ok(None) };
-        let same = record.versions.iter().find(|v| v.data_fingerprint == snapshot.fingerprint());
-        if let Some(v) = same {
+        let same = |v: &&VersionInfo| v.data_fingerprint == snapshot.fingerprint();
+        if let Some(v) = record.active_version().filter(same).or_else(|| record.versions.iter().rfind(same)) {
             return Ok(Some(v.clone()));
         }
         // An as_of that was set is answered exactly; only the end of a growing log may run ahead of its model.
         if snapshot.as_of_is_set {
             return Ok(None);
         }
-        let Some(v) = record.versions.iter().find(|v| v.version == record.active) else { return Ok(None) };
+        let Some(v) = record.active_version() else { return Ok(None) };
         let relation = format!("{:016x}-", snapshot.relation);
         if !v.data_fingerprint.starts_with(&relation) || v.as_of_us > snapshot.as_of_us {
             return Ok(None);
@@ -189,7 +235,15 @@ impl QueryPin {
                 "{name} is stale: {}. SET tenure.refresh = 'auto' to have it fitted again",
                 stale_reason(v, snapshot).unwrap_or_default()
             ),
-            Refresh::Warn | Refresh::Off => Ok(Some(v.clone())),
+            Refresh::Off => Ok(Some(v.clone())),
+            Refresh::Warn => {
+                let reason = stale_reason(v, snapshot).unwrap_or_default();
+                self.engine.warn(format!(
+                    "{name} (version {}) is stale: {reason}. SET tenure.refresh = 'auto' to have it fitted again",
+                    v.version
+                ));
+                Ok(Some(v.clone()))
+            }
             Refresh::Auto => {
                 let grown = (snapshot.rows as f64 - v.data_rows as f64).abs() / (v.data_rows as f64).max(1.0);
                 let moved = (snapshot.as_of_us - v.as_of_us) as f64 / DAY_US as f64;

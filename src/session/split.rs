@@ -156,6 +156,14 @@ pub fn is_incomplete(sql: &str) -> bool {
     pieces.last().is_some_and(|p| !p.closed) || split(sql).last().is_some_and(|s| !s.terminated)
 }
 
+/// Where something was opened that is never closed: line and column from 1, and what it is.
+pub fn unclosed(sql: &str) -> Option<(usize, usize, &'static str)> {
+    let pieces = pieces(sql);
+    let last = pieces.last().filter(|p| !p.closed)?;
+    let s = statement(sql, last.range.clone(), false);
+    Some((s.line, s.column, if last.kind == Kind::Comment { "comment" } else { "quoted text" }))
+}
+
 /// Puts variables in: `:name` as a number if it is one and else as a string, `:'name'` as a string, `:"name"` as a quoted
 /// name. Never as text, so that a value cannot become part of the statement.
 ///
@@ -168,8 +176,9 @@ pub fn substitute(sql: &str, variables: &BTreeMap<String, String>) -> Result<Str
     while i < pieces.len() {
         let p = &pieces[i];
         let before = out.chars().next_back();
-        let colon =
-            p.kind == Kind::Code && &sql[p.range.clone()] == ":" && before != Some(':') && !before.is_some_and(|c| c.is_alphanumeric());
+        let colon = p.kind == Kind::Code
+            && &sql[p.range.clone()] == ":"
+            && !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, ':' | '\'' | '"'));
         if !colon {
             out.push_str(&sql[p.range.clone()]);
             i += 1;
@@ -186,6 +195,10 @@ pub fn substitute(sql: &str, variables: &BTreeMap<String, String>) -> Result<Str
             i += 2;
         } else if bare.starts_with(|c: char| c.is_alphabetic() || c == '_') {
             let v = value(&bare, variables)?;
+            // `5 -:n` must not become a comment.
+            if v.starts_with('-') && out.ends_with('-') {
+                out.push(' ');
+            }
             out.push_str(&if is_number(v) { v.to_owned() } else { literal(v) });
             let end = p.range.end + bare.len();
             while pieces.get(i).is_some_and(|q| q.range.start < end) {
@@ -250,6 +263,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_never_closed_has_its_place() {
+        assert_eq!(unclosed("SELECT 1;\n /* open ; SELECT 2"), Some((2, 2, "comment")));
+        assert_eq!(unclosed("SELECT 'a"), Some((1, 8, "quoted text")));
+        assert_eq!(unclosed("SELECT 1 -- end"), None);
+    }
+
+    #[test]
     fn the_prompt_asks_for_more_inside_of_something() {
         for sql in ["SELECT 1", "SELECT 'a;", "SELECT 1; /* x", "SELECT $a$ ;", "SELECT \"a;"] {
             assert!(is_incomplete(sql), "{sql}");
@@ -266,10 +286,10 @@ mod tests {
         let sub = |s: &str| substitute(s, &v).unwrap();
         assert_eq!(sub("SELECT :path, :n, :'n', :\"t\" FROM x"), "SELECT 'it''s; DROP TABLE t', -3.5, '-3.5', \"my\"\"table\" FROM x");
         assert_eq!(
-            sub("SELECT a::int, b[1:2], ':n', \":n\", x:n /* :n */ -- :n"),
-            "SELECT a::int, b[1:2], ':n', \":n\", x:n /* :n */ -- :n"
+            sub("SELECT a::int, b[1:2], ':n', \":n\", x:n, {'k':n} /* :n */ -- :n"),
+            "SELECT a::int, b[1:2], ':n', \":n\", x:n, {'k':n} /* :n */ -- :n"
         );
-        assert_eq!(sub(":id"), "'007a'");
+        assert_eq!((sub(":id"), sub("5 -:n")), ("'007a'".to_owned(), "5 - -3.5".to_owned()));
         assert!(substitute("SELECT :pth", &v).unwrap_err().contains("did you mean :path?"));
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as EngineStatement};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor, Value, VisitMut, VisitorMut,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -146,6 +146,18 @@ impl Parser<'_> {
             let name = self.name()?;
             let version = if self.take(&["version"]) { Some(self.version()?) } else { None };
             return Ok(Statement::DescribeModel { name, version });
+        }
+        for later in [
+            &["export", "model"][..],
+            &["import", "model"],
+            &["forget", "user"],
+            &["create", "privacy"],
+            &["drop", "privacy"],
+            &["show", "privacy"],
+        ] {
+            if self.words(later) {
+                return plan_err!("{} is not available in this version", later.join(" ").to_uppercase());
+            }
         }
         if self.words(&["reset", "tenure"]) {
             self.take(&["reset", "tenure"]);
@@ -301,12 +313,10 @@ impl VisitorMut for Prepare {
             if lateral && !left.is_empty() {
                 for join in &from.joins {
                     let on = match &join.join_operator {
-                        ast::JoinOperator::Join(ast::JoinConstraint::On(e)) | ast::JoinOperator::Inner(ast::JoinConstraint::On(e)) => {
-                            e.to_string()
-                        }
+                        ast::JoinOperator::Join(ast::JoinConstraint::On(e)) | ast::JoinOperator::Inner(ast::JoinConstraint::On(e)) => e,
                         _ => continue,
                     };
-                    if let Some(name) = left.iter().find(|n| mentions(&on, n)) {
+                    if let Some(name) = left.iter().find(|n| mentions(on, n)) {
                         return ControlFlow::Break(format!(
                             "{name} is not visible in ON {on}: a comma binds looser than JOIN, so the join does not see what stands before the comma. \
                              Write CROSS JOIN instead of the comma"
@@ -372,10 +382,13 @@ fn alias(table: &TableFactor) -> Option<String> {
     }
 }
 
-/// Whether an expression's text has a column qualified by `relation`.
-fn mentions(text: &str, relation: &str) -> bool {
-    let dotted = format!("{relation}.");
-    text.match_indices(&dotted).any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.'))
+/// Whether an expression has a column qualified by `relation`.
+fn mentions(e: &Expr, relation: &str) -> bool {
+    let found = visit_expressions(e, |e| match e {
+        Expr::CompoundIdentifier(parts) if parts.len() > 1 && parts[0].value.eq_ignore_ascii_case(relation) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 #[cfg(test)]

@@ -37,7 +37,9 @@ pub fn parse(line: &str) -> Result<Backslash, String> {
         "i" => Backslash::Include(argument.ok_or("\\i needs a file")?.trim_matches('\'').to_owned()),
         "set" => Backslash::Set(argument.map(|a| {
             let (name, value) = a.split_once(char::is_whitespace).unwrap_or((&a, ""));
-            (name.to_owned(), value.trim().trim_matches('\'').to_owned())
+            let value = value.trim();
+            let quoted = value.strip_prefix('\'').and_then(|v| v.strip_suffix('\''));
+            (name.to_owned(), quoted.map_or_else(|| value.to_owned(), |q| q.replace("''", "'")))
         })),
         "format" => Backslash::Format(argument),
         other => {

@@ -16,6 +16,12 @@ use clap::Parser;
 use args::{Arguments, Command};
 use runner::{Runner, Source, Stop};
 
+/// A line on stderr. That nobody reads it is no reason to fail.
+fn tell(message: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// Exit codes.
 const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
@@ -26,7 +32,7 @@ pub fn main() -> ExitCode {
     let runner = match Runner::new(&arguments) {
         Ok(r) => r,
         Err(message) => {
-            eprintln!("{message}");
+            tell(&message);
             return ExitCode::from(FAILED);
         }
     };
@@ -57,7 +63,7 @@ fn run(mut runner: Runner, arguments: Arguments) -> Result<(), Stop> {
     }
     let mut text = String::new();
     if let Err(e) = std::io::stdin().read_to_string(&mut text) {
-        eprintln!("error: cannot read stdin: {e}");
+        tell(&format!("error: cannot read stdin: {e}"));
         return Err(Stop::Failed);
     }
     runner.run(&Source { name: "stdin".into(), text, dir: None })

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::tell;
 use crate::OnProgress;
 
 /// Stages shorter than this are not told where there is no bar.
@@ -18,23 +19,38 @@ struct Stages {
     started: HashMap<String, Instant>,
 }
 
-/// What to tell the session to report to.
-pub fn reporter() -> OnProgress {
-    let terminal = std::io::stderr().is_terminal();
-    let stages = Mutex::new(Stages::default());
-    Arc::new(move |stage: &str, fraction: f64| {
-        let mut s = stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = *s.started.entry(stage.to_owned()).or_insert_with(Instant::now);
-        let done = fraction >= 1.0;
-        if terminal {
-            show(&mut s, stage, fraction, done);
-        } else if done && started.elapsed() >= WORTH_A_LINE {
-            eprintln!("{stage}: {:.1} s", started.elapsed().as_secs_f64());
+/// What stages there are and how far they have come; clones share it.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<Mutex<Stages>>);
+
+impl Progress {
+    /// What to tell the session to report to.
+    pub fn reporter(&self) -> OnProgress {
+        let terminal = std::io::stderr().is_terminal();
+        let stages = Arc::clone(&self.0);
+        Arc::new(move |stage: &str, fraction: f64| {
+            let mut s = stages.lock().unwrap_or_else(PoisonError::into_inner);
+            let started = *s.started.entry(stage.to_owned()).or_insert_with(Instant::now);
+            let done = fraction >= 1.0;
+            if terminal {
+                show(&mut s, stage, fraction, done);
+            } else if done && started.elapsed() >= WORTH_A_LINE {
+                tell(&format!("{stage}: {:.1} s", started.elapsed().as_secs_f64()));
+            }
+            if done {
+                s.started.remove(stage);
+            }
+        })
+    }
+
+    /// Forgets what has not come to its end: the statement has.
+    pub fn clear(&self) {
+        let mut s = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        s.started.clear();
+        if let Some(bar) = s.bar.take() {
+            bar.finish_and_clear();
         }
-        if done {
-            s.started.remove(stage);
-        }
-    })
+    }
 }
 
 fn show(s: &mut Stages, stage: &str, fraction: f64, done: bool) {

@@ -8,6 +8,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Completer, Config, Editor, Helper, Highlighter, Hinter};
 
 use super::runner::{Runner, Source, Stop};
+use super::tell;
 use crate::session::split::is_incomplete;
 
 #[derive(Completer, Helper, Highlighter, Hinter)]
@@ -37,7 +38,7 @@ pub fn prompt(runner: &mut Runner) -> Result<(), Stop> {
     let config = Config::builder().history_ignore_space(true).auto_add_history(true).max_history_size(10_000).map(|c| c.build());
     let editor = config.and_then(Editor::<Statements, FileHistory>::with_config);
     let mut editor = editor.map_err(|e| {
-        eprintln!("error: cannot read from this terminal: {e}");
+        tell(&format!("error: cannot read from this terminal: {e}"));
         Stop::Failed
     })?;
     editor.set_helper(Some(Statements));
@@ -52,7 +53,7 @@ pub fn prompt(runner: &mut Runner) -> Result<(), Stop> {
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return Ok(()),
             Err(e) => {
-                eprintln!("error: {e}");
+                tell(&format!("error: {e}"));
                 return Err(Stop::Failed);
             }
         };

@@ -17,8 +17,9 @@ use tokio::sync::{Notify, mpsc};
 use super::args::{Arguments, Format};
 use super::commands::{self, Backslash};
 use super::output::ResultWriter;
-use super::progress;
-use crate::session::split::{split, substitute};
+use super::progress::Progress;
+use super::tell;
+use crate::session::split::{split, substitute, unclosed};
 use crate::session::{Place, Session, SessionOptions, render_error};
 
 /// Why running ends.
@@ -49,6 +50,7 @@ enum Message {
 /// The state of a prompt or of a script.
 pub struct Runner {
     session: Session,
+    progress: Progress,
     /// Queries run here, so that the thread that waits for them can always hear Ctrl-C.
     engine: Runtime,
     front: Runtime,
@@ -67,9 +69,10 @@ impl Runner {
     pub fn new(arguments: &Arguments) -> Result<Self, String> {
         let engine = engine().map_err(|e| format!("error: {e}"))?;
         let front = Builder::new_current_thread().enable_all().build().map_err(|e| format!("error: {e}"))?;
+        let progress = Progress::default();
         let options = SessionOptions {
             database: arguments.database.clone(),
-            progress: (!arguments.quiet).then(progress::reporter),
+            progress: (!arguments.quiet).then(|| progress.reporter()),
             threads: arguments.threads.map(usize::from),
             batch_size: None,
         };
@@ -77,6 +80,7 @@ impl Runner {
         let session = session_or_message(session);
         Ok(Self {
             session,
+            progress,
             engine,
             front,
             interrupts: listen().map_err(|e| format!("error: cannot listen for Ctrl-C: {e}"))?,
@@ -91,12 +95,12 @@ impl Runner {
     /// Runs a file.
     pub fn run_file(&mut self, path: &Path) -> Result<(), Stop> {
         let text = std::fs::read_to_string(path).map_err(|e| {
-            eprintln!("error: cannot read '{}': {}", path.display(), plain(&e));
+            tell(&format!("error: cannot read '{}': {}", path.display(), plain(&e)));
             Stop::Failed
         })?;
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if self.including.contains(&real) {
-            eprintln!("error: '{}' includes itself", path.display());
+            tell(&format!("error: '{}' includes itself", path.display()));
             return Err(Stop::Failed);
         }
         self.including.push(real);
@@ -108,6 +112,10 @@ impl Runner {
 
     /// Runs a script up to its first error.
     pub fn run(&mut self, source: &Source) -> Result<(), Stop> {
+        if let Some((line, column, what)) = unclosed(&source.text) {
+            tell(&format!("{}:{line}:{column}: error: this {what} is never closed", source.name));
+            return Err(Stop::Failed);
+        }
         for part in parts(&source.text) {
             match part {
                 Part::Command(line) => self.command(line, source.dir.as_deref())?,
@@ -127,17 +135,18 @@ impl Runner {
         let started = Instant::now();
         let sql = substitute(sql, &self.variables).map_err(|m| {
             let at = place.file.as_ref().map(|f| format!("{f}:{}:{}: ", place.line, place.column)).unwrap_or_default();
-            eprintln!("{at}error: {m}");
+            tell(&format!("{at}error: {m}"));
             Stop::Failed
         })?;
         let result = self.stream(&sql);
+        self.progress.clear();
         for w in self.session.warnings() {
-            eprintln!("warning: {w}");
+            tell(&format!("warning: {w}"));
         }
         match result {
             Ok(()) => {}
             Err(Ended::Interrupted) => {
-                eprintln!("interrupted");
+                tell("interrupted");
                 // The threads of the ended query may be in the middle of a long step: the next one gets others.
                 if let Ok(fresh) = engine() {
                     std::mem::replace(&mut self.engine, fresh).shutdown_background();
@@ -145,18 +154,18 @@ impl Runner {
                 return Err(Stop::Interrupted);
             }
             Err(Ended::Error(e)) => {
-                eprintln!("{}", render_error(&e, &sql, place));
+                tell(&format!("{}", render_error(&e, &sql, place)));
                 return Err(Stop::Failed);
             }
             // Whoever read our output has gone: nothing is left to do.
             Err(Ended::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Err(Stop::Quit),
             Err(Ended::Output(e)) => {
-                eprintln!("error: cannot write the result: {}", plain(&e));
+                tell(&format!("error: cannot write the result: {}", plain(&e)));
                 return Err(Stop::Failed);
             }
         }
         if self.timing {
-            eprintln!("time: {:.3} s", started.elapsed().as_secs_f64());
+            tell(&format!("time: {:.3} s", started.elapsed().as_secs_f64()));
         }
         Ok(())
     }
@@ -231,7 +240,7 @@ impl Runner {
     /// Runs a backslash command.
     pub fn command(&mut self, line: &str, dir: Option<&Path>) -> Result<(), Stop> {
         let failed = |m: String| {
-            eprintln!("error: {m}");
+            tell(&format!("error: {m}"));
             Stop::Failed
         };
         match commands::parse(line).map_err(failed)? {
@@ -245,7 +254,7 @@ impl Runner {
             Backslash::Describe(Some(name)) => self.statement(&format!("DESCRIBE {name}"), &Place::default())?,
             Backslash::Timing(on) => {
                 self.timing = on.unwrap_or(!self.timing);
-                eprintln!("timing is {}", if self.timing { "on" } else { "off" });
+                tell(&format!("timing is {}", if self.timing { "on" } else { "off" }));
             }
             Backslash::Include(file) => {
                 let path = dir.map_or_else(|| PathBuf::from(&file), |d| d.join(&file));
@@ -312,7 +321,7 @@ fn plain(e: &io::Error) -> String {
 
 fn session_or_message(session: Session) -> Session {
     for w in session.warnings() {
-        eprintln!("warning: {w}");
+        tell(&format!("warning: {w}"));
     }
     session
 }

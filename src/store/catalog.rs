@@ -21,6 +21,18 @@ pub enum RelationKind {
     Schema,
 }
 
+impl RelationKind {
+    /// The word for it in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::View => "view",
+            Self::External => "external table",
+            Self::Schema => "",
+        }
+    }
+}
+
 /// A relation as it is defined again after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedRelation {
@@ -29,7 +41,7 @@ pub struct SavedRelation {
     /// The statement that made it; empty for a table.
     pub sql: String,
     /// Where its files are; relative ones are inside the database.
-    pub location: Option<String>,
+    pub locations: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,9 +53,19 @@ pub struct Catalog {
     /// The file could not be read: it is put aside before another takes its place.
     #[serde(skip)]
     damaged: bool,
+    /// Directories of tables that have been replaced, and when, in seconds since 1970: readers elsewhere may still need them.
+    #[serde(default)]
+    pub replaced: Vec<(String, u64)>,
 }
 
 impl Catalog {
+    /// Forgets relations; returns the directories of those that were tables.
+    pub fn remove(&mut self, which: impl Fn(&SavedRelation) -> bool) -> Vec<String> {
+        let (gone, kept) = std::mem::take(&mut self.relations).into_iter().partition::<Vec<_>, _>(which);
+        self.relations = kept;
+        gone.into_iter().filter(|r| r.kind == RelationKind::Table).flat_map(|r| r.locations).collect()
+    }
+
     /// Reads the file if it has changed; a damaged one is named, and what was known stays.
     pub fn read_again(&mut self, path: &Path, warnings: &mut Vec<String>) -> bool {
         let now = files::stamp(path);

@@ -27,7 +27,11 @@ pub enum StoreError {
     Exists { name: String },
     #[error("version {version} of '{name}' is active: ALTER MODEL {name} SET ACTIVE VERSION n first, or DROP MODEL {name}")]
     Active { name: String, version: u32 },
-    #[error("model '{name}' has no version before the active one")]
+    #[error("table {name} exists: CREATE OR REPLACE TABLE, or choose another name")]
+    RelationExists { name: String },
+    #[error("table {name} was replaced or dropped while rows were being inserted: nothing was inserted, try again")]
+    Replaced { name: String },
+    #[error("model '{name}' has no version that was active before this one")]
     NothingBefore { name: String },
     #[error("'{name}' cannot be a name: 1 to 80 characters")]
     Name { name: String },

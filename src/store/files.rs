@@ -31,8 +31,17 @@ pub fn unused(path: &Path, word: &str) -> PathBuf {
     aside
 }
 
+/// Makes a directory that is there after a crash; one that exists is left alone.
 pub fn create_dir(dir: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, &e))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("create", dir, &e)),
+        _ => sync_dir(parent),
+    }
 }
 
 /// Makes the entries of a directory durable.

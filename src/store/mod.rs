@@ -33,6 +33,14 @@ use models::{Models, Shelf};
 /// How long a writer waits for another one.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Readers in other processes may still be reading a table that was replaced this long ago, in seconds.
+const KEPT_AFTER_REPLACEMENT: u64 = 600;
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 /// The form of the directory this program reads and writes.
 const FORM: u64 = 1;
 
@@ -41,6 +49,8 @@ struct State {
     catalog: Catalog,
     models: Models,
     warnings: Vec<String>,
+    /// How often something another process wrote was found.
+    generation: u64,
 }
 
 struct Inner {
@@ -69,10 +79,16 @@ impl Store {
         files::create_dir(dir)?;
         let dir = std::path::absolute(dir).map_err(|e| StoreError::io("find", dir, &e))?;
         let marker = dir.join("tenure.json");
+        let mut warnings = vec![];
         if marker.exists() {
-            let form = files::read_json::<serde_json::Value>(&marker)?.get("form").and_then(serde_json::Value::as_u64).unwrap_or(0);
-            if form > FORM {
-                return Err(StoreError::NewerForm { path: dir, form });
+            match files::read_json::<serde_json::Value>(&marker) {
+                Ok(text) => {
+                    let form = text.get("form").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                    if form > FORM {
+                        return Err(StoreError::NewerForm { path: dir, form });
+                    }
+                }
+                Err(e) => warnings.push(format!("{e}: taken for a database of form {FORM}")),
             }
         } else {
             let foreign = files::list(&dir)?.into_iter().find(|n| n != "lock" && !n.starts_with(files::TEMPORARY));
@@ -82,7 +98,8 @@ impl Store {
             files::write_json(&marker, &serde_json::json!({ "form": FORM, "about": "a tenure database: do not edit by hand" }))?;
         }
         files::remove_leftovers(&dir);
-        let store = Self(Arc::new(Inner { dir: Some(dir), state: Mutex::default() }));
+        let state = State { warnings, ..State::default() };
+        let store = Self(Arc::new(Inner { dir: Some(dir), state: Mutex::new(state) }));
         store.refresh()?;
         Ok(store)
     }
@@ -95,14 +112,19 @@ impl Store {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what another process has written since; true if anything has changed.
-    pub fn refresh(&self) -> Result<bool, StoreError> {
-        let Some(dir) = self.directory() else { return Ok(false) };
+    /// Reads what another process has written since. Returns how often anything has been found so far.
+    pub fn refresh(&self) -> Result<u64, StoreError> {
+        let Some(dir) = self.directory() else { return Ok(0) };
         let mut state = self.state();
-        let State { catalog, models, warnings } = &mut *state;
+        let State { catalog, models, warnings, .. } = &mut *state;
         let a = catalog.read_again(&dir.join("catalog.json"), warnings);
         let b = models.read_again(&dir.join("models"), warnings)?;
-        Ok(a | b)
+        state.generation += u64::from(a | b);
+        Ok(state.generation)
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.state().generation
     }
 
     /// What was found damaged and left out; each is told once.
@@ -135,16 +157,51 @@ impl Store {
         self.state().catalog.relations.clone()
     }
 
-    /// Keeps a relation; one of the same name is replaced and counts as created now.
-    pub fn save_relation(&self, relation: SavedRelation) -> Result<(), StoreError> {
+    /// Keeps a relation; one of the same name is replaced and counts as created now, unless this one `must_be_new`.
+    pub fn save_relation(&self, relation: SavedRelation, must_be_new: bool) -> Result<(), StoreError> {
+        self.change(|state, _| match must_be_new && state.catalog.relations.iter().any(|r| r.name == relation.name) {
+            true => Err(StoreError::RelationExists { name: relation.name.clone() }),
+            false => Ok(()),
+        })?;
         self.change_catalog(|c| {
-            c.relations.retain(|r| r.name != relation.name);
+            let replaced = c.remove(|r| r.name == relation.name);
+            c.replaced.extend(replaced.into_iter().map(|table| (table, now())));
             c.relations.push(relation);
-        })
+        })?;
+        self.sweep();
+        Ok(())
     }
 
-    pub fn remove_relation(&self, name: &str) -> Result<(), StoreError> {
-        self.change_catalog(|c| c.relations.retain(|r| r.name != name))
+    /// Forgets relations, and removes the files of those that were tables.
+    pub fn remove_relations(&self, which: impl Fn(&SavedRelation) -> bool) -> Result<(), StoreError> {
+        let tables = self.change_catalog(|c| c.remove(which))?;
+        self.remove_tables(tables);
+        Ok(())
+    }
+
+    fn remove_tables(&self, tables: Vec<String>) {
+        let Some(dir) = self.directory() else { return };
+        tables.iter().for_each(|table| drop(std::fs::remove_dir_all(dir.join(table))));
+    }
+
+    /// Removes the files of tables that were replaced or dropped, once nobody can be reading them any more.
+    fn sweep(&self) {
+        let (old, rest): (Vec<_>, Vec<_>) =
+            self.state().catalog.replaced.iter().cloned().partition(|(_, at)| now().saturating_sub(*at) > KEPT_AFTER_REPLACEMENT);
+        if !old.is_empty() && self.change_catalog(|c| c.replaced = rest).is_ok() {
+            self.remove_tables(old.into_iter().map(|(table, _)| table).collect());
+        }
+    }
+
+    /// Puts a finished file into the directory of a table, unless the table has been replaced or dropped meanwhile.
+    pub fn add_part(&self, name: &str, location: &str, finished: &Path, part: &Path) -> Result<(), StoreError> {
+        self.change(|state, _| {
+            if !state.catalog.relations.iter().any(|r| r.name == name && r.locations.iter().any(|l| l == location)) {
+                return Err(StoreError::Replaced { name: name.into() });
+            }
+            std::fs::rename(finished, part).map_err(|e| StoreError::io("write", part, &e))?;
+            files::sync_dir(part.parent().unwrap_or(Path::new(".")))
+        })
     }
 
     /// Settings without their prefix.
@@ -168,7 +225,10 @@ impl Store {
         for n in 1u32.. {
             let dir = base.join(format!("{name}-{n}"));
             match std::fs::create_dir(&dir) {
-                Ok(()) => return Ok(dir),
+                Ok(()) => {
+                    files::sync_dir(&base)?;
+                    return Ok(dir);
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(StoreError::io("create", &dir, &e)),
             }
@@ -218,7 +278,7 @@ impl Store {
         self.change(|state, _| state.models.set_active(&shelf, name, version))
     }
 
-    /// Makes the version before the active one active, and returns its number.
+    /// Makes the version that was active before active again, and returns its number.
     pub fn rollback(&self, name: &str) -> Result<u32, StoreError> {
         let shelf = self.shelf();
         self.change(|state, _| state.models.rollback(&shelf, name))

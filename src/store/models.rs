@@ -79,11 +79,28 @@ pub struct ModelRecord {
     pub name: String,
     pub origin: Origin,
     pub active: u32,
+    /// Versions that were active before, the last one last.
+    before: Vec<u32>,
     pub versions: Vec<VersionInfo>,
     /// The largest number given out so far.
     last: u32,
     /// Name and checksum of each version's tables.
     files: BTreeMap<u32, Vec<(String, u64)>>,
+}
+
+impl ModelRecord {
+    /// The version that functions use.
+    pub fn active_version(&self) -> Option<&VersionInfo> {
+        self.versions.iter().find(|v| v.version == self.active)
+    }
+
+    fn activate(&mut self, version: u32) {
+        if version != self.active {
+            self.before.push(self.active);
+        }
+        self.active = version;
+        self.before.retain(|v| self.versions.iter().any(|known| known.version == *v));
+    }
 }
 
 /// Versions an auto model keeps.
@@ -177,6 +194,7 @@ impl Models {
             name: name.into(),
             origin,
             active: 0,
+            before: vec![],
             versions: vec![],
             last: numbers_used(shelf, name),
             files: BTreeMap::new(),
@@ -201,13 +219,13 @@ impl Models {
             }
             _ => vec![],
         };
-        if activate || record.active == 0 || dropped.contains(&record.active) {
-            record.active = info.version;
-        }
         record.origin = origin;
         record.files.retain(|v, _| !dropped.contains(v));
         record.files.insert(info.version, written.into_iter().map(|(n, _, sum)| (n, sum)).collect());
         record.versions.push(info.clone());
+        if activate || record.active == 0 || dropped.contains(&record.active) {
+            record.activate(info.version);
+        }
         self.commit(shelf, record)?;
         dropped.iter().for_each(|v| self.forget(shelf, name, *v));
         Ok(info)
@@ -269,15 +287,15 @@ impl Models {
     pub fn set_active(&mut self, shelf: &Shelf, name: &str, version: u32) -> Result<(), StoreError> {
         let mut record = self.get(name)?.clone();
         Self::check_version(&record, version)?;
-        record.active = version;
+        record.activate(version);
         self.commit(shelf, record)
     }
 
     pub fn rollback(&mut self, shelf: &Shelf, name: &str) -> Result<u32, StoreError> {
-        let record = self.get(name)?;
-        let before = record.versions.iter().map(|v| v.version).filter(|v| *v < record.active).max();
-        let version = before.ok_or_else(|| StoreError::NothingBefore { name: name.into() })?;
-        self.set_active(shelf, name, version)?;
+        let mut record = self.get(name)?.clone();
+        record.active = record.before.pop().ok_or_else(|| StoreError::NothingBefore { name: name.into() })?;
+        let version = record.active;
+        self.commit(shelf, record)?;
         Ok(version)
     }
 
@@ -302,7 +320,11 @@ impl Models {
         }
         self.records.remove(name);
         self.seen.remove(&from_folder);
-        self.commit(shelf, record)
+        // The folder's name is the model's: a manifest that still has the old one is put right with its next change.
+        if self.commit(shelf, record.clone()).is_err() {
+            self.records.insert(record.name.clone(), record);
+        }
+        Ok(())
     }
 
     pub fn drop_model(&mut self, shelf: &Shelf, name: &str) -> Result<(), StoreError> {
@@ -327,6 +349,8 @@ impl Models {
             return Err(StoreError::Active { name: name.into(), version });
         }
         record.versions.retain(|v| v.version != version);
+        record.before.retain(|v| *v != version);
+        record.before.dedup();
         record.files.remove(&version);
         self.commit(shelf, record)?;
         self.forget(shelf, name, version);

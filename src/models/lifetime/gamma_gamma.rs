@@ -61,6 +61,7 @@ impl GammaGamma {
             rows: spenders.rows.len(),
             evaluations: optimum.evaluations,
             gradient_norm: optimum.gradient_norm,
+            on_edge: optimum.on_edge,
         })
     }
 

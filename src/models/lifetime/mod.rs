@@ -83,12 +83,14 @@ pub struct Fit<P> {
     pub evaluations: usize,
     /// Largest absolute derivative of the mean log-likelihood by a log-parameter that is free to move.
     pub gradient_norm: f64,
+    /// Whether a parameter ended on a bound of the search, with the likelihood still rising beyond it.
+    pub on_edge: bool,
 }
 
 impl<P> Fit<P> {
     /// The same fit with its parameters in another form.
     pub fn map<Q>(self, f: impl FnOnce(P) -> Q) -> Fit<Q> {
-        let Self { params, log_likelihood, customers, rows, evaluations, gradient_norm } = self;
-        Fit { params: f(params), log_likelihood, customers, rows, evaluations, gradient_norm }
+        let Self { params, log_likelihood, customers, rows, evaluations, gradient_norm, on_edge } = self;
+        Fit { params: f(params), log_likelihood, customers, rows, evaluations, gradient_norm, on_edge }
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct Optimum<const N: usize> {
     pub value: f64,
     pub evaluations: usize,
     pub gradient_norm: f64,
+    /// Whether a parameter lies on a bound that the gradient points beyond.
+    pub on_edge: bool,
 }
 
 impl<const N: usize> Problem<N> {
@@ -109,7 +111,8 @@ impl<const N: usize> Problem<N> {
             return Err(self.not_converged(format!("a slope of {norm:.1e} remains after {evaluations} evaluations; give another start")));
         }
         control.report(self.model, 1.0);
-        Ok(Optimum { at, value: here.value, evaluations, gradient_norm: norm })
+        let on_edge = self.free(&at, &here).contains(&false);
+        Ok(Optimum { at, value: here.value, evaluations, gradient_norm: norm, on_edge })
     }
 
     /// One Newton step with backtracking; `None` if no shorter step gains anything.
@@ -253,7 +256,7 @@ mod tests {
 
         let narrow = Problem { upper: [0.5, 9.0], ..wide };
         let edge = narrow.maximise([-2.0, 3.0], &control, valley).unwrap();
-        assert_eq!(edge.at[0], 0.5);
+        assert_eq!((edge.at[0], edge.on_edge, inside.on_edge), (0.5, true, false));
         assert!((edge.at[1] - 0.25).abs() < 1e-9);
     }
 

@@ -25,8 +25,8 @@ pub static ITEM_KNN: ModelType = ModelType {
         OptionSpec {
             name: "neighbours",
             default: "20",
-            allowed: Allowed::Whole { least: 1, most: 10_000 },
-            about: "how many neighbours each item keeps",
+            allowed: Allowed::Whole { least: 2, most: 10_000 },
+            about: "how many neighbours each item keeps, itself counted",
         },
     ],
     make: Make::Recommender {

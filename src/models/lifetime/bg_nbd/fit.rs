@@ -38,6 +38,7 @@ impl BgNbd {
             rows: histories.distinct,
             evaluations: optimum.evaluations,
             gradient_norm: optimum.gradient_norm,
+            on_edge: optimum.on_edge,
         })
     }
 
