@@ -75,17 +75,18 @@ impl fmt::Debug for ModelType {
     }
 }
 
+/// Fitted models of any type of a family.
+pub type AnyPurchases = Arc<dyn Purchases>;
+pub type AnyRecommender = Box<dyn Recommender>;
+
+/// Reads a model back from the tables it wrote.
+pub type Read<M> = fn(&[Part]) -> Result<M, ModelError>;
+
 /// How models of a type are fitted, and read back from the tables they wrote.
 pub enum Make {
-    Purchases {
-        fit: fn(Counts<'_>, &Options, &Control) -> Result<Fit<Arc<dyn Purchases>>, ModelError>,
-        read: fn(&[Part]) -> Result<Arc<dyn Purchases>, ModelError>,
-    },
+    Purchases { fit: fn(Counts<'_>, &Options, &Control) -> Result<Fit<AnyPurchases>, ModelError>, read: Read<AnyPurchases> },
     Rfm,
-    Recommender {
-        fit: fn(&Csr, &Options, &Control) -> Result<Box<dyn Recommender>, ModelError>,
-        read: fn(&[Part]) -> Result<Box<dyn Recommender>, ModelError>,
-    },
+    Recommender { fit: fn(&Csr, &Options, &Control) -> Result<AnyRecommender, ModelError>, read: Read<AnyRecommender> },
 }
 
 impl ModelType {

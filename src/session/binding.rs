@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, plan_datafusion_err, plan_err};
+use datafusion::common::{Column, Result, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
@@ -17,7 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::engine::Engine;
 use super::pin::QueryPin;
-use crate::functions::{Bound, CallArgs, RfmSummary, as_answer_table, as_customer_udf, as_rfm_summary};
+use crate::functions::{Bound, CallArgs, CustomerUdf, RfmSummary, as_answer_table, as_customer_udf, as_rfm_summary};
 
 /// Binds, then plans as the planner it replaces.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
                 match e {
                     Expr::ScalarFunction(f) => {
                         if let Some(udf) = as_customer_udf(&f.func).filter(|u| u.bound.is_none()) {
-                            out.calls.push(udf.call_args(&f.args)?);
+                            out.calls.push(call_args(udf, &f.args, p)?);
                         }
                     }
                     Expr::AggregateFunction(f) => {
@@ -64,6 +64,30 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
         })
     })?;
     Ok(out)
+}
+
+/// The constants of a call in `node`: they stand there, or are projected below under a name, as the engine does with a placeholder that is used
+/// more than once.
+fn call_args(udf: &CustomerUdf, args: &[Expr], node: &LogicalPlan) -> Result<CallArgs> {
+    let inputs = node.inputs();
+    let constant = |(i, e): (usize, &Expr)| if i == 0 { e.clone() } else { projected(e, &inputs).unwrap_or_else(|| e.clone()) };
+    udf.call_args(&args.iter().enumerate().map(constant).collect::<Vec<_>>())
+}
+
+/// What a column is below, if it is no column there.
+fn projected(e: &Expr, inputs: &[&LogicalPlan]) -> Option<Expr> {
+    let Expr::Column(c) = e else { return None };
+    inputs.iter().filter(|input| input.schema().has_column(c)).find_map(|input| match input {
+        LogicalPlan::Projection(p) => match p.expr[p.schema.maybe_index_of_column(c)?].clone().unalias_nested().data {
+            column @ Expr::Column(_) => projected(&column, &[&p.input]),
+            other => Some(other),
+        },
+        LogicalPlan::SubqueryAlias(a) => {
+            let inner = a.input.schema().qualified_field(a.schema.maybe_index_of_column(c)?);
+            projected(&Expr::Column(Column::from(inner)), &[&a.input])
+        }
+        other => projected(e, &other.inputs()),
+    })
 }
 
 fn window_summary(f: &WindowFunction) -> Option<&RfmSummary> {
@@ -106,11 +130,11 @@ impl BindingPlanner {
             bound.insert(args, kernel);
         }
         let as_of = if needs.summary { Some(pin.end_of_observation().await?) } else { None };
-        let replace = |e: Expr| -> Result<Transformed<Expr>> {
+        let replace = |e: Expr, node: &LogicalPlan| -> Result<Transformed<Expr>> {
             match e {
                 Expr::ScalarFunction(f) => {
                     let new = match as_customer_udf(&f.func).filter(|u| u.bound.is_none()) {
-                        Some(udf) => bound.get(&udf.call_args(&f.args)?).map(|b| udf.bind(Arc::clone(b))),
+                        Some(udf) => bound.get(&call_args(udf, &f.args, node)?).map(|b| udf.bind(Arc::clone(b))),
                         None => None,
                     };
                     Ok(match new {
@@ -146,7 +170,8 @@ impl BindingPlanner {
                 }
                 p => p,
             };
-            p.map_expressions(|e| e.transform_up(replace))
+            let node = p.clone();
+            p.map_expressions(|e| e.transform_up(|e| replace(e, &node)))
         })?;
         Ok(Some(plan.data))
     }

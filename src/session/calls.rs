@@ -17,7 +17,7 @@ use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, Relati
 use datafusion::logical_expr::{
     Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, UserDefinedLogicalNodeCore, lit,
 };
-use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::{col, ident};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor};
 
@@ -333,7 +333,7 @@ impl UserDefinedLogicalNodeCore for LateralCall {
     }
 }
 
-/// Folds a lateral call into the join it stands in.
+/// Folds a lateral call into the join it stands in: as an analyzer rule, and as an optimizer rule for PREPARE, which is not analyzed.
 #[derive(Debug)]
 pub struct LowerLateralCalls;
 
@@ -412,6 +412,16 @@ fn lower(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         out = LogicalPlanBuilder::from(out).filter(filter)?.build()?;
     }
     Ok(Transformed::yes(out))
+}
+
+impl OptimizerRule for LowerLateralCalls {
+    fn name(&self) -> &str {
+        "lower_lateral_calls"
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        plan.transform_up_with_subqueries(lower)
+    }
 }
 
 impl AnalyzerRule for LowerLateralCalls {

@@ -204,10 +204,10 @@ impl Session {
             }
             LogicalPlan::Ddl(ddl) => self.define_and_save(ddl, text).await,
             LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name) => self.insert(d).await,
-            LogicalPlan::Statement(PlanStatement::Prepare(p)) if self.writes_to_kept_table(&p.input) => {
-                plan_err!("INSERT into a table of a database cannot be prepared: prepare the query, or run the INSERT as it is")
-            }
-            LogicalPlan::Analyze(a) if self.writes_to_kept_table(&a.input) => {
+            LogicalPlan::Statement(PlanStatement::Prepare(p)) => self.prepare(p),
+            LogicalPlan::Statement(PlanStatement::Execute(e)) => Box::pin(self.execute(self.with_parameters(e)?, text)).await,
+            LogicalPlan::Statement(PlanStatement::Deallocate(d)) => self.deallocate(&d.name),
+            LogicalPlan::Analyze(a) if matches!(a.input.as_ref(), LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name)) => {
                 plan_err!("EXPLAIN ANALYZE would carry out the INSERT: explain its query")
             }
             plan => self.ctx.execute_logical_plan(plan).await,
@@ -217,10 +217,6 @@ impl Session {
     fn is_kept_table(&self, name: &TableReference) -> bool {
         let name = self.own_name(name);
         self.restored().relations.get(&name).is_some_and(|r| r.kind == RelationKind::Table)
-    }
-
-    fn writes_to_kept_table(&self, plan: &LogicalPlan) -> bool {
-        matches!(plan, LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name))
     }
 
     async fn define_and_save(&self, ddl: DdlStatement, text: &str) -> Result<DataFrame> {

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use std::sync::Arc;
-
 use crate::events::{EventColumn, Snapshot};
 use crate::features::{Calibration, Customers, Interactions};
 use crate::functions::Purchasers;
-use crate::models::lifetime::{Counts, Fit, GammaGamma, Lifetime, Purchases};
+use crate::models::lifetime::{Counts, Fit, GammaGamma, Lifetime};
 use crate::models::metrics::{log_loss, mae, rmse, roc_auc};
-use crate::models::recommend::{Csr, ItemModel, Recommender, last_item_holdout};
+use crate::models::recommend::{Csr, ItemModel, last_item_holdout};
 use crate::models::segment::{Cuts, Rfm, default_rules};
-use crate::models::{Control, Make, ModelError, Options, Part};
+use crate::models::{AnyPurchases, AnyRecommender, Control, Make, ModelError, Options, Part};
 
 /// At most this many users are ranked for a recommender's hold-out.
 const HOLDOUT_USERS: usize = 2_000;
@@ -64,8 +62,8 @@ pub fn fit(
     }
 }
 
-type FitPurchases<'a> = &'a dyn Fn(Counts<'_>) -> Result<Fit<Arc<dyn Purchases>>, ModelError>;
-type FitRecommender<'a> = &'a dyn Fn(&Csr) -> Result<Box<dyn Recommender>, ModelError>;
+type FitPurchases<'a> = &'a dyn Fn(Counts<'_>) -> Result<Fit<AnyPurchases>, ModelError>;
+type FitRecommender<'a> = &'a dyn Fn(&Csr) -> Result<AnyRecommender, ModelError>;
 
 /// A model of purchases with gamma-gamma; scored by fitting on the calibration period and predicting what came after it.
 fn lifetime(

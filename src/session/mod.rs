@@ -9,9 +9,11 @@ mod families;
 mod fitting;
 mod model_statements;
 mod pin;
+mod prepared;
 pub mod split;
 mod statement;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +21,8 @@ use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{AggregateUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan, LogicalPlanBuilder, Prepare, ScalarUDF};
+use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use crate::config::TenureConfig;
@@ -51,6 +54,7 @@ pub struct Session {
     ctx: SessionContext,
     engine: Arc<Engine>,
     restored: Arc<std::sync::Mutex<database::Restored>>,
+    prepared: Arc<std::sync::Mutex<HashMap<String, Prepare>>>,
 }
 
 /// Puts tenure into a context that is there already: afterwards its `sql`, the DataFrame API and PREPARE / EXECUTE know
@@ -118,12 +122,15 @@ impl Session {
         state.config_mut().options_mut().extensions.insert(TenureConfig::default());
         let inner = Arc::clone(state.query_planner());
         let planner = BindingPlanner { engine: Arc::clone(&engine), inner };
-        let mut built: SessionState = SessionStateBuilder::new_from_existing(state.clone()).with_query_planner(Arc::new(planner)).build();
+        let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(LowerLateralCalls)];
+        rules.extend(state.optimizer().rules.iter().cloned());
+        let builder = SessionStateBuilder::new_from_existing(state.clone()).with_query_planner(Arc::new(planner));
+        let mut built: SessionState = builder.with_optimizer_rules(rules).build();
         built.register_relation_planner(Arc::new(CallPlanner { engine: Arc::clone(&engine) }))?;
         built.add_analyzer_rule(Arc::new(LowerLateralCalls));
         *state = built;
         drop(state);
-        Ok(Self { ctx, engine, restored: Arc::default() })
+        Ok(Self { ctx, engine, restored: Arc::default(), prepared: Arc::default() })
     }
 
     /// The context underneath: tables can be registered in it, and its own `sql` knows the functions.

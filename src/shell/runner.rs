@@ -154,7 +154,7 @@ impl Runner {
                 return Err(Stop::Interrupted);
             }
             Err(Ended::Error(e)) => {
-                tell(&format!("{}", render_error(&e, &sql, place)));
+                tell(&render_error(&e, &sql, place));
                 return Err(Stop::Failed);
             }
             // Whoever read our output has gone: nothing is left to do.

@@ -106,6 +106,14 @@ async fn an_installed_context_gives_the_same_answers() {
     assert_eq!(by_frame, run("SELECT clv('u0000003') AS v").await);
     run("PREPARE p(VARCHAR) AS SELECT clv($1) AS v").await;
     assert_eq!(by_frame, run("EXECUTE p('u0000003')").await);
+    // The engine optimizes what it prepares: a placeholder used twice moves into a projection, and lateral calls must be lowered by then.
+    run("PREPARE twice(DOUBLE) AS SELECT clv(user_id, $1) AS a, churn_prob(user_id, $1) AS b FROM customers() ORDER BY user_id").await;
+    let direct = "SELECT clv(user_id, 45) AS a, churn_prob(user_id, 45) AS b FROM customers() ORDER BY user_id";
+    assert_eq!(run("EXECUTE twice(45.0)").await, run(direct).await);
+    let lists = "SELECT u.user_id, r.item_id FROM customers() u CROSS JOIN LATERAL recommend(u.user_id, k => 2) r ORDER BY 1, 2";
+    run("PREPARE lists AS SELECT u.user_id, r.item_id FROM customers() u CROSS JOIN LATERAL recommend(u.user_id, k => 2) r ORDER BY 1, 2")
+        .await;
+    assert_eq!(run("EXECUTE lists").await, run(lists).await);
 }
 
 trait UdfNamed {

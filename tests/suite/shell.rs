@@ -58,6 +58,20 @@ fn errors_go_to_stderr_and_results_to_stdout_and_neither_is_decorated() {
 }
 
 #[test]
+fn what_is_never_closed_is_an_error_and_nothing_is_run() {
+    let out = run(&["--format", "csv"], "SELECT 1 AS a;\nSELECT 2 /* open; SELECT 3;\n");
+    assert_eq!((out.status.code(), text(&out.stdout).as_str()), (Some(1), ""));
+    assert_eq!(text(&out.stderr), "stdin:2:10: error: this comment is never closed\n");
+}
+
+#[test]
+fn nobody_reads_the_errors() {
+    let mut child = program().args(["-c", "SELEC 1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(exit_code(&mut child), Some(1));
+}
+
+#[test]
 fn variables_are_literals_and_never_text() {
     let attack = "x'; SELECT 'owned' AS o; --";
     let sql = "SELECT :v AS v, ':v' AS quoted, 1::int AS cast -- :v\n";

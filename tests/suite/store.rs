@@ -64,11 +64,89 @@ fn an_empty_table_keeps_its_columns() {
     assert_eq!(db.ask("SELECT concat(s, n IS NULL) FROM t"), "xtrue");
 }
 
-#[test]
-fn a_view_over_a_replaced_view_comes_back() {
+#[tokio::test(flavor = "multi_thread")]
+async fn views_follow_what_they_rest_on() {
     let db = Db::new();
-    db.ok("CREATE VIEW a AS SELECT 1 AS x; CREATE VIEW b AS SELECT x + 1 AS y FROM a; CREATE OR REPLACE VIEW a AS SELECT 5 AS x");
-    assert_eq!(db.ask("SELECT y FROM b"), "6");
+    let here = db.session().await;
+    for sql in ["CREATE VIEW a AS SELECT 1 AS x", "CREATE VIEW b AS SELECT x + 1 AS y FROM a", "CREATE OR REPLACE VIEW a AS SELECT 5 AS x"]
+    {
+        one(&here, sql).await;
+    }
+    assert_eq!((one(&here, "SELECT y FROM b").await, db.ask("SELECT y FROM b")), ("6".to_owned(), "6".to_owned()));
+
+    one(&here, "CREATE TABLE t AS SELECT 1 AS n").await;
+    one(&here, "CREATE VIEW c AS SELECT n * 10 AS n FROM t").await;
+    one(&here, "CREATE OR REPLACE TABLE t AS SELECT 2 AS n").await;
+    assert_eq!((one(&here, "SELECT n FROM c").await, db.ask("SELECT n FROM c")), ("20".to_owned(), "20".to_owned()));
+    db.ok("CREATE OR REPLACE TABLE t AS SELECT 3 AS n");
+    assert_eq!(one(&here, "SELECT n FROM c").await, "30");
+
+    // A view without its table is named, once, and comes back with it.
+    here.sql("DROP TABLE t").await.unwrap();
+    assert!(here.warnings().iter().any(|w| w.starts_with("view c cannot be used")));
+    assert!(here.sql("SELECT n FROM c").await.is_err());
+    one(&here, "CREATE TABLE t AS SELECT 4 AS n").await;
+    assert_eq!(one(&here, "SELECT n FROM c").await, "40");
+}
+
+#[test]
+fn views_with_calls_of_every_form_come_back() {
+    let db = Db::new();
+    db.ok(&format!("{EVENTS}; {CREATE_M}; CREATE TABLE vip AS SELECT 'u0000001' AS user_id"));
+    db.ok("CREATE VIEW worth AS SELECT clv(user_id, model => 'm') AS v FROM vip; \
+           CREATE VIEW offers AS SELECT v.user_id, r.item_id FROM vip v, recommend(v.user_id, k => 2) r");
+    assert_eq!(db.ask("SELECT concat(count(*), (SELECT count(v) FROM worth)) FROM offers"), "21");
+}
+
+#[test]
+fn names_are_the_same_names_after_a_restart() {
+    let db = Db::new();
+    db.ok("CREATE TABLE \"Log\" AS SELECT 1 AS x; CREATE TABLE log AS SELECT 2 AS x; CREATE VIEW \"客 户\" AS SELECT x + 10 AS x FROM \"Log\"");
+    assert_eq!(db.ask("SELECT concat(a.x, b.x, c.x) FROM \"Log\" a, log b, \"客 户\" c"), "1211");
+    db.ok("CREATE OR REPLACE TABLE public.log AS SELECT 3 AS x; INSERT INTO public.log VALUES (4); DROP TABLE \"Log\"");
+    assert_eq!(
+        db.ok("SELECT 1"),
+        "warning: view \"客 户\" cannot be used: Error during planning: table 'datafusion.public.Log' not found\n"
+    );
+    db.ok("DROP VIEW \"客 户\"");
+    assert_eq!(db.ask("SELECT sum(x) FROM log"), "7");
+    db.ok("CREATE SCHEMA \"S 2\"; CREATE TABLE \"S 2\".\"T t\" AS SELECT 5 AS x");
+    assert_eq!(db.ask("SELECT x FROM \"S 2\".\"T t\""), "5");
+    db.ok("DROP TABLE datafusion.public.log; DROP SCHEMA \"S 2\" CASCADE");
+    assert_eq!(db.ask("SELECT count(*) FROM information_schema.tables WHERE table_schema <> 'information_schema'"), "0");
+}
+
+#[test]
+fn an_insert_is_whole_in_every_form() {
+    let db = Db::new();
+    db.ok("CREATE TABLE t AS SELECT CAST(1 AS BIGINT) AS x");
+    let failing = "SELECT value / (value - 100000) AS x FROM generate_series(1, 200000)";
+    for form in ["INSERT INTO t", "INSERT INTO public.t", "PREPARE p AS INSERT INTO t"] {
+        let out = db.run(&format!("{form} {failing}{}", if form.starts_with('P') { "; EXECUTE p" } else { "" }));
+        assert_eq!(out.status.code(), Some(1), "{form}: {}", text(&out.stderr));
+        assert_eq!(db.ask("SELECT count(*) FROM t"), "1", "{form}");
+    }
+    db.ok("PREPARE p(BIGINT) AS INSERT INTO t VALUES ($1); EXECUTE p(5); EXECUTE p(6)");
+    assert_eq!(db.ask("SELECT sum(x) FROM t"), "12");
+    assert_eq!(files(&db.path().join("tables")).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_made_meanwhile_is_not_written_over() {
+    let db = Db::new();
+    db.ok("CREATE TABLE t AS SELECT 1 AS n");
+    let here = db.session().await;
+    let slow = |sql: &'static str| {
+        let here = here.clone();
+        tokio::spawn(async move { here.sql(sql).await.map(|_| ()).map_err(|e| e.to_string()) })
+    };
+    let insert = slow("INSERT INTO t SELECT count(*) FROM generate_series(1, 30000000)");
+    let create = slow("CREATE TABLE x AS SELECT count(*) AS n FROM generate_series(1, 30000000)");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    db.ok("CREATE OR REPLACE TABLE t AS SELECT 100 AS n; CREATE TABLE x AS SELECT 7 AS n");
+    let (insert, create) = (insert.await.unwrap().unwrap_err(), create.await.unwrap().unwrap_err());
+    assert!(insert.contains("nothing was inserted") && create.contains("table x exists"), "{insert} {create}");
+    assert_eq!(db.ask("SELECT concat(t.n, x.n) FROM t, x"), "1007");
 }
 
 #[test]
@@ -137,6 +215,10 @@ fn a_held_lock_stops_writers_with_a_message_and_readers_not() {
     assert_eq!(db.ask(ASK_M), "true");
     assert_eq!(db.ask("SELECT n FROM t"), "1");
     assert!(started.elapsed() < Duration::from_secs(4), "readers waited {:?}", started.elapsed());
+    // An auto model is fitted for the answer, and not kept.
+    let fitted = db.run("SELECT count(clv(user_id)) > 0 AS answered FROM customers()");
+    assert_eq!(text(&fitted.stdout), "answered\ntrue\n", "{}", text(&fitted.stderr));
+    assert!(text(&fitted.stderr).contains("auto_lifetime is not kept"), "{}", text(&fitted.stderr));
     let waiting = db.spawn("SET tenure.discount_rate = '0.3'");
     let refused = db.run("REFRESH MODEL m");
     assert_eq!(refused.status.code(), Some(1));
@@ -182,6 +264,13 @@ fn a_damaged_catalog_is_named_and_never_overwritten() {
     db.run("SET tenure.discount_rate = '0.3'");
     assert!(files(db.path()).iter().any(|f| fs::read(f).unwrap() == damaged), "the damaged catalog has been overwritten");
     assert_eq!(files(&db.path().join("tables")), parts);
+    // Nor are the files of tables it no longer knows taken away, however old.
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(86_400);
+    for part in &parts {
+        File::open(part.parent().unwrap()).unwrap().set_modified(long_ago).unwrap();
+    }
+    db.ok("CREATE TABLE u AS SELECT 1 AS n; CREATE OR REPLACE TABLE u AS SELECT 2 AS n; DROP TABLE u");
+    assert!(parts.iter().all(|p| p.exists()));
 }
 
 #[test]
@@ -263,6 +352,16 @@ fn concurrent_writers_lose_nothing() {
     assert_eq!(db.ask("SELECT concat(count(DISTINCT version), ' ', count(*), ' ', max(version)) FROM model_versions('m')"), "17 17 17");
     assert_eq!(db.ask("SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'v\\_%'"), "16");
     assert_eq!(db.ask(ASK_M), "true");
+}
+
+#[test]
+fn a_directory_may_have_any_name() {
+    let db = Db::new();
+    let odd = db.outside("a?b*[c] 客");
+    let ask = |sql: &str| db.program(&odd).args(["-c", sql]).output().unwrap();
+    assert!(ask("CREATE TABLE t AS SELECT 1 AS n; INSERT INTO t VALUES (2)").status.success());
+    let out = ask("SELECT sum(n) AS n FROM t");
+    assert_eq!(text(&out.stdout), "n\n3\n", "{}", text(&out.stderr));
 }
 
 #[test]

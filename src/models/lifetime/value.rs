@@ -1,14 +1,12 @@
 //! What a customer is worth: purchases by the value of an order, net of refunds.
 
-use std::sync::Arc;
-
-use super::{GammaGamma, Purchases};
-use crate::models::{Column, ModelError, Part, part};
+use super::GammaGamma;
+use crate::models::{AnyPurchases, Column, ModelError, Part, Read, part};
 
 /// The lifetime model: purchases, spend, and the share of gross value that refunds leave.
 #[derive(Clone, Debug)]
 pub struct Lifetime {
-    pub purchases: Arc<dyn Purchases>,
+    pub purchases: AnyPurchases,
     /// `None` where the data could not carry it.
     pub spend: Option<GammaGamma>,
     /// Gross mean value of an order over all customers, which stands in when `spend` is `None`.
@@ -54,7 +52,7 @@ impl Lifetime {
     ///
     /// # Errors
     /// `Damaged` if a table or column is missing, is not of one row, or holds what cannot be.
-    pub fn from_parts(parts: &[Part], read: fn(&[Part]) -> Result<Arc<dyn Purchases>, ModelError>) -> Result<Self, ModelError> {
+    pub fn from_parts(parts: &[Part], read: Read<AnyPurchases>) -> Result<Self, ModelError> {
         let purchases = read(parts)?;
         let spend = parts.iter().find(|p| p.name == "gamma_gamma");
         let lifetime = part(parts, "lifetime")?;
@@ -78,6 +76,7 @@ mod tests {
     use super::super::{BG_NBD, BgNbd};
     use super::*;
     use crate::models::Make;
+    use std::sync::Arc;
 
     fn read(parts: &[Part]) -> Result<Lifetime, ModelError> {
         let Make::Purchases { read, .. } = BG_NBD.make else { panic!("bg_nbd is a model of purchases") };

@@ -1,14 +1,13 @@
 //! A recommender with the keys of its items: what is stored, and read back beside events that have moved on.
 
-use super::Recommender;
-use crate::models::{Column, ModelError, Part, part};
+use crate::models::{AnyRecommender, Column, ModelError, Part, Read, part};
 
 /// A recommender whose item codes are positions in `items`.
 #[derive(Debug)]
 pub struct ItemModel {
     /// Keys of the items, as text.
     pub items: Vec<String>,
-    pub recommender: Box<dyn Recommender>,
+    pub recommender: AnyRecommender,
 }
 
 impl ItemModel {
@@ -19,7 +18,7 @@ impl ItemModel {
     }
 
     /// Reads what [`ItemModel::to_parts`] wrote, the recommender with `read`.
-    pub fn from_parts(parts: &[Part], read: fn(&[Part]) -> Result<Box<dyn Recommender>, ModelError>) -> Result<Self, ModelError> {
+    pub fn from_parts(parts: &[Part], read: Read<AnyRecommender>) -> Result<Self, ModelError> {
         Ok(Self { items: part(parts, "items")?.text("key")?.to_vec(), recommender: read(parts)? })
     }
 }
