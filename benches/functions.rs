@@ -7,16 +7,24 @@ use tenure::models::recommend::{Csr, ItemKnn, ItemKnnParams, Similarity};
 use tenure::{Session, SessionOptions};
 use tokio::runtime::Runtime;
 
-/// Counts of customers from the simulator, in memory.
-fn counts(runtime: &Runtime, users: u64) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+/// Counts of customers, in memory: those of the Parquet file `TENURE_BENCH_SUMMARY` (columns frequency, recency, T, in weeks, as peers have them),
+/// or else of 100,000 customers of the simulator.
+fn counts(runtime: &Runtime) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
     use datafusion::arrow::array::AsArray;
     use datafusion::arrow::datatypes::Int64Type;
     let session = runtime.block_on(Session::open(SessionOptions::default())).expect("a session");
-    let sql = format!(
-        "SELECT s['frequency'] AS x, s['recency'] AS t_x, s['T'] AS t FROM (SELECT rfm_summary(ts, amount, '2025-12-31') AS s \
-         FROM simulate_shop(users => {users}, days => 730, seed => 7) WHERE event_type = 'purchase' GROUP BY user_id) WHERE s['T'] >= 0"
-    );
-    let batches = runtime.block_on(async { session.sql(&sql).await?.collect().await }).expect("counts");
+    let run = |sql: &str| runtime.block_on(async { session.sql(sql).await?.collect().await }).expect("counts");
+    let sql = match std::env::var("TENURE_BENCH_SUMMARY") {
+        Ok(path) => {
+            run(&format!("CREATE EXTERNAL TABLE summary STORED AS PARQUET LOCATION '{path}'"));
+            let days = |c: &str| format!("CAST(round({c} * 7) AS BIGINT)");
+            format!("SELECT CAST(frequency AS BIGINT), {}, {} FROM summary", days("recency"), days("\"T\""))
+        }
+        Err(_) => "SELECT s['frequency'] AS x, s['recency'] AS t_x, s['T'] AS t FROM (SELECT rfm_summary(ts, amount, '2025-12-31') AS s \
+                   FROM simulate_shop(users => 100000, days => 730, seed => 7) WHERE event_type = 'purchase' GROUP BY user_id) WHERE s['T'] >= 0"
+            .to_owned(),
+    };
+    let batches = run(&sql);
     let column =
         |i: usize| batches.iter().flat_map(|b| b.column(i).as_primitive::<Int64Type>().values().iter().map(|&v| v as u32)).collect();
     (column(0), column(1), column(2))
@@ -24,13 +32,16 @@ fn counts(runtime: &Runtime, users: u64) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
 
 fn lifetime(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let (x, t_x, t) = counts(&runtime, 100_000);
+    let (x, t_x, t) = counts(&runtime);
     let all = || Counts { x: &x, t_x: &t_x, t: &t };
     let mut group = c.benchmark_group("lifetime");
     group.throughput(Throughput::Elements(x.len() as u64)).sample_size(10);
     group.bench_function("fit", |b| b.iter(|| BgNbd::fit(all(), None, &Control::default()).expect("a fit")));
     let model = BgNbd::fit(all(), None, &Control::default()).expect("a fit").params;
-    group.bench_function("expected_purchases", |b| b.iter(|| model.expected_purchases_all(all(), 90.0, &Control::default())));
+    group.bench_function("expected_purchases and p_alive", |b| {
+        b.iter(|| (model.expected_purchases_all(all(), 273.0, &Control::default()), model.p_alive_all(all())))
+    });
+    group.bench_function("churn_prob", |b| b.iter(|| model.p_no_purchase_all(all(), 90.0)));
     group.bench_function("clv", |b| b.iter(|| model.discounted_purchases_all(all(), 365.0, 0.1, &Control::default())));
     group.finish();
 }

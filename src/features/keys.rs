@@ -19,30 +19,72 @@ pub const NO_CODE: u32 = u32::MAX;
 /// How many rows go through each phase of a look-up together.
 const BLOCK: usize = 512;
 
-/// Keys in the form they are compared in.
-#[derive(Debug)]
-enum Keys {
-    /// Signed and small unsigned integers, and u64 by its bits.
-    Integers(Vec<u64>),
-    Text(StringViewArray),
-}
-
 /// An immutable index from key to dense code.
 #[derive(Debug)]
 pub struct KeyIndex {
     /// The keys, ascending, in their own type.
     pub array: ArrayRef,
-    keys: Keys,
     table: Table,
 }
 
 /// Where the code of a key is found.
 #[derive(Debug)]
 enum Table {
-    /// (hash's upper half, code + 1) by hash; 0 is empty. Power of two.
-    Hashed(Vec<u64>),
     /// Codes by key − least, for integers that lie close together; [`NO_CODE`] in the gaps.
-    Direct { least: u64, codes: Vec<u32> },
+    Direct {
+        least: u64,
+        codes: Vec<u32>,
+    },
+    /// Other integers (signed and small unsigned ones, and u64 by its bits), each in the slot of its hash or one after it.
+    Integers(Vec<IntegerSlot>),
+    Text(TextTable),
+}
+
+/// A key and its code + 1; 0 is an empty slot. A power of two of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct IntegerSlot {
+    key: u64,
+    next_code: u32,
+}
+
+#[derive(Debug)]
+struct TextTable {
+    /// (hash's upper half, code + 1) by hash; 0 is empty. Power of two.
+    slots: Vec<u64>,
+    /// By code.
+    words: Vec<Words>,
+    keys: StringViewArray,
+}
+
+/// The first and the last bytes of a text and its length: all of it up to [`SHORT`] bytes, so that comparing is one fetch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Words {
+    head: u64,
+    tail: u64,
+    len: u32,
+}
+
+const SHORT: u32 = 16;
+
+impl Words {
+    #[inline]
+    fn of(key: &[u8]) -> Self {
+        let n = key.len();
+        let word = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().unwrap_or_default());
+        let half = |at: usize| u64::from(u32::from_le_bytes(key[at..at + 4].try_into().unwrap_or_default()));
+        let (head, tail) = match n {
+            0 => (0, 0),
+            1..4 => (u64::from(key[0]) | u64::from(key[n / 2]) << 8, u64::from(key[n - 1])),
+            4..8 => (half(0), half(n - 4)),
+            _ => (word(0), word(n - 8)),
+        };
+        Self { head, tail, len: n as u32 }
+    }
+
+    #[inline]
+    fn hash(self, key: &[u8]) -> u64 {
+        if self.len > SHORT { twox_hash::XxHash3_64::oneshot(key) } else { mix(self.head, self.tail ^ u64::from(self.len) << 56) }
+    }
 }
 
 /// Integers are looked up directly when their range is at most this many times their number.
@@ -91,38 +133,39 @@ fn hash_integer(key: u64) -> u64 {
     mix(key, 0x2545_F491_4F6C_DD1D)
 }
 
-/// Up to 16 bytes by two overlapping words, longer by XXH3.
-#[inline]
-fn hash_text(key: &[u8]) -> u64 {
-    let n = key.len();
-    let word = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().unwrap_or_default());
-    let half = |at: usize| u64::from(u32::from_le_bytes(key[at..at + 4].try_into().unwrap_or_default()));
-    match n {
-        0 => mix(0, 0),
-        1..4 => mix(u64::from(key[0]) | u64::from(key[n / 2]) << 8 | u64::from(key[n - 1]) << 16, n as u64),
-        4..8 => mix(half(0) << 32 | half(n - 4), n as u64),
-        8..=16 => mix(word(0), word(n - 8) ^ n as u64),
-        _ => twox_hash::XxHash3_64::oneshot(key),
-    }
+/// How many slots `keys` keys need.
+fn capacity(keys: usize) -> usize {
+    (keys.max(8) * 2).next_power_of_two()
 }
 
-#[inline]
-fn tag(hash: u64, code: u32) -> u64 {
-    (hash & 0xFFFF_FFFF_0000_0000) | (u64::from(code) + 1)
-}
-
-fn hashed(keys: usize, hash: impl Fn(usize) -> u64) -> Table {
-    let capacity = (keys.max(8) * 2).next_power_of_two();
-    let mut slots = vec![0; capacity];
-    for code in 0..keys {
-        let hash = hash(code);
-        let mut at = hash as usize & (capacity - 1);
-        while slots[at] != 0 {
-            at = (at + 1) & (capacity - 1);
+fn integers(keys: &[u64]) -> Table {
+    let mut slots = vec![IntegerSlot::default(); capacity(keys.len())];
+    let mask = slots.len() - 1;
+    for (code, &key) in keys.iter().enumerate() {
+        let mut at = hash_integer(key) as usize & mask;
+        while slots[at].next_code != 0 {
+            at = (at + 1) & mask;
         }
-        slots[at] = tag(hash, code as u32);
+        slots[at] = IntegerSlot { key, next_code: code as u32 + 1 };
     }
-    Table::Hashed(slots)
+    Table::Integers(slots)
+}
+
+fn text(keys: StringViewArray) -> Table {
+    let mut slots = vec![0; capacity(keys.len())];
+    let mask = slots.len() - 1;
+    let mut words = Vec::with_capacity(keys.len());
+    for code in 0..keys.len() {
+        let key = keys.value(code).as_bytes();
+        words.push(Words::of(key));
+        let hash = words[code].hash(key);
+        let mut at = hash as usize & mask;
+        while slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        slots[at] = (hash & 0xFFFF_FFFF_0000_0000) | (code as u64 + 1);
+    }
+    Table::Text(TextTable { slots, words, keys })
 }
 
 impl KeyIndex {
@@ -138,16 +181,13 @@ impl KeyIndex {
         }
         let array = take(&array, &order, None)?;
         let comparable = cast(&array, &comparable(array.data_type()))?;
-        let keys = match comparable.data_type() {
-            DataType::Int64 => Keys::Integers(comparable.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect()),
-            DataType::UInt64 => Keys::Integers(comparable.as_primitive::<UInt64Type>().values().to_vec()),
-            _ => Keys::Text(comparable.as_string_view().clone()),
+        let by_integers = |keys: &[u64]| direct(keys).unwrap_or_else(|| integers(keys));
+        let table = match comparable.data_type() {
+            DataType::Int64 => by_integers(&comparable.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect::<Vec<_>>()),
+            DataType::UInt64 => by_integers(comparable.as_primitive::<UInt64Type>().values()),
+            _ => text(comparable.as_string_view().clone()),
         };
-        let table = match &keys {
-            Keys::Integers(k) => direct(k).unwrap_or_else(|| hashed(k.len(), |code| hash_integer(k[code]))),
-            Keys::Text(k) => hashed(k.len(), |code| hash_text(k.value(code).as_bytes())),
-        };
-        Ok((Self { array, keys, table }, codes))
+        Ok((Self { array, table }, codes))
     }
 
     /// Number of keys.
@@ -161,15 +201,12 @@ impl KeyIndex {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        let keys = match &self.keys {
-            Keys::Integers(k) => k.len() * 8,
-            Keys::Text(k) => k.get_array_memory_size(),
-        };
         let table = match &self.table {
-            Table::Hashed(slots) => slots.len() * 8,
-            Table::Direct { codes, .. } => codes.len() * 4,
+            Table::Direct { codes, .. } => codes.len() * size_of::<u32>(),
+            Table::Integers(slots) => slots.len() * size_of::<IntegerSlot>(),
+            Table::Text(t) => t.slots.len() * 8 + t.words.len() * size_of::<Words>() + t.keys.get_array_memory_size(),
         };
-        keys + table + self.array.get_array_memory_size()
+        table + self.array.get_array_memory_size()
     }
 
     /// The code of every key of `keys` (any type), [`NO_CODE`] where there is none.
@@ -183,11 +220,10 @@ impl KeyIndex {
             return Ok(positions.iter().enumerate().map(|(i, &p)| if keys.is_null(i) { NO_CODE } else { values[p] }).collect());
         }
         // First to the keys' own type ('7' finds 7, 7 finds '7'), then to the comparable one.
-        let own = match (&self.keys, keys.data_type()) {
-            (Keys::Text(_), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) if is_text(self.array.data_type()) => {
-                Arc::clone(keys)
-            }
-            (Keys::Integers(_), t) if t.is_integer() => Arc::clone(keys),
+        let by_text = matches!(self.table, Table::Text(_));
+        let own = match keys.data_type() {
+            t if by_text && is_text(t) && is_text(self.array.data_type()) => Arc::clone(keys),
+            t if !by_text && t.is_integer() => Arc::clone(keys),
             _ => cast(keys, self.array.data_type())?,
         };
         // Neither TRUE nor a date is a number, and 7.5 is not 7: what casting has changed is no key.
@@ -199,88 +235,117 @@ impl KeyIndex {
             true => nullif(&own, &neq(&cast(&own, asked)?, keys)?)?,
             false => own,
         };
-        match &self.keys {
-            Keys::Integers(k) => {
-                let wanted = cast(&own, &comparable(self.array.data_type()))?;
-                let values: Vec<u64> = match wanted.data_type() {
-                    DataType::UInt64 => wanted.as_primitive::<UInt64Type>().values().to_vec(),
-                    _ => wanted.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect(),
-                };
-                if let Table::Direct { least, codes } = &self.table {
-                    let one = |(i, v): (usize, &u64)| match wanted.is_null(i) {
-                        true => NO_CODE,
-                        false => codes.get(v.wrapping_sub(*least) as usize).copied().unwrap_or(NO_CODE),
-                    };
-                    return Ok(values.iter().enumerate().map(one).collect());
-                }
-                Ok(self.find(wanted.len(), |i| wanted.is_null(i), |i| hash_integer(values[i]), |i, code| k[code] == values[i]))
-            }
-            Keys::Text(k) => match own.data_type() {
+        if let Table::Text(table) = &self.table {
+            return Ok(match own.data_type() {
                 DataType::Utf8 => {
                     let a = own.as_string::<i32>();
-                    Ok(self.find_text(k, &own, |i| a.value(i)))
+                    table.find(&own, |i| a.value(i))
                 }
                 DataType::LargeUtf8 => {
                     let a = own.as_string::<i64>();
-                    Ok(self.find_text(k, &own, |i| a.value(i)))
+                    table.find(&own, |i| a.value(i))
                 }
                 _ => {
                     let own = cast(&own, &DataType::Utf8View)?;
                     let a = own.as_string_view();
-                    Ok(self.find_text(k, &own, |i| a.value(i)))
+                    table.find(&own, |i| a.value(i))
                 }
-            },
+            });
+        }
+        let wanted = cast(&own, &comparable(self.array.data_type()))?;
+        let values: Vec<u64> = match wanted.data_type() {
+            DataType::UInt64 => wanted.as_primitive::<UInt64Type>().values().to_vec(),
+            _ => wanted.as_primitive::<Int64Type>().values().iter().map(|&v| v as u64).collect(),
+        };
+        let mut out: Vec<u32> = match &self.table {
+            Table::Direct { least, codes } => {
+                values.iter().map(|v| codes.get(v.wrapping_sub(*least) as usize).copied().unwrap_or(NO_CODE)).collect()
+            }
+            Table::Integers(slots) => find_integers(slots, &values),
+            Table::Text(_) => vec![NO_CODE; values.len()],
+        };
+        if let Some(nulls) = wanted.nulls() {
+            out.iter_mut().zip(nulls).filter(|(_, valid)| !valid).for_each(|(code, _)| *code = NO_CODE);
+        }
+        Ok(out)
+    }
+}
+
+fn find_integers(slots: &[IntegerSlot], wanted: &[u64]) -> Vec<u32> {
+    let mask = slots.len() - 1;
+    let mut out = Vec::with_capacity(wanted.len());
+    let mut first = [IntegerSlot::default(); BLOCK];
+    for block in wanted.chunks(BLOCK) {
+        for (slot, &key) in first.iter_mut().zip(block) {
+            *slot = slots[hash_integer(key) as usize & mask];
+        }
+        for (slot, &key) in first.iter().zip(block) {
+            let (mut slot, mut at) = (*slot, hash_integer(key) as usize & mask);
+            while slot.next_code != 0 && slot.key != key {
+                at = (at + 1) & mask;
+                slot = slots[at];
+            }
+            // NO_CODE is what an empty slot's 0 becomes.
+            out.push(slot.next_code.wrapping_sub(1));
         }
     }
+    out
+}
 
-    fn find_text<'a>(&self, keys: &StringViewArray, wanted: &ArrayRef, value: impl Fn(usize) -> &'a str) -> Vec<u32> {
-        self.find(
-            wanted.len(),
-            |i| wanted.is_null(i),
-            |i| hash_text(value(i).as_bytes()),
-            |i, code| keys.value(code).as_bytes() == value(i).as_bytes(),
-        )
-    }
-
-    fn find(
-        &self,
-        n: usize,
-        is_null: impl Fn(usize) -> bool,
-        hash: impl Fn(usize) -> u64,
-        equal: impl Fn(usize, usize) -> bool,
-    ) -> Vec<u32> {
+impl TextTable {
+    fn find<'a>(&self, wanted: &ArrayRef, value: impl Fn(usize) -> &'a str) -> Vec<u32> {
+        let n = wanted.len();
         let mut out = vec![NO_CODE; n];
-        let Table::Hashed(slots) = &self.table else { return out };
-        let mask = slots.len() - 1;
-        let (mut hashes, mut first) = ([0u64; BLOCK], [0u64; BLOCK]);
+        if self.words.is_empty() {
+            return out;
+        }
+        let mask = self.slots.len() - 1;
+        let nulls = wanted.nulls();
+        let (mut asked, mut hashes) = ([Words::default(); BLOCK], [0u64; BLOCK]);
+        let (mut first, mut found) = ([0u64; BLOCK], [Words::default(); BLOCK]);
         for start in (0..n).step_by(BLOCK) {
             let len = BLOCK.min(n - start);
-            for (j, h) in hashes[..len].iter_mut().enumerate() {
-                *h = if is_null(start + j) { 0 } else { hash(start + j) };
-            }
-            for (slot, h) in first[..len].iter_mut().zip(&hashes) {
-                *slot = slots[*h as usize & mask];
+            for j in 0..len {
+                let key = value(start + j).as_bytes();
+                asked[j] = Words::of(key);
+                hashes[j] = asked[j].hash(key);
             }
             for j in 0..len {
-                let (i, h) = (start + j, hashes[j]);
-                if is_null(i) {
+                first[j] = self.slots[hashes[j] as usize & mask];
+            }
+            // An empty slot fetches the words of the first key, which nobody looks at.
+            for j in 0..len {
+                found[j] = self.words[(first[j] as u32).saturating_sub(1) as usize];
+            }
+            for j in 0..len {
+                let i = start + j;
+                if nulls.is_some_and(|n| n.is_null(i)) {
                     continue;
                 }
-                let (mut slot, mut at) = (first[j], h as usize & mask);
-                while slot != 0 {
-                    if (slot ^ h) >> 32 == 0 {
-                        let code = (slot as u32) - 1;
-                        if equal(i, code as usize) {
-                            out[i] = code;
-                            break;
-                        }
-                    }
-                    at = (at + 1) & mask;
-                    slot = slots[at];
-                }
+                out[i] = match asked[j].len <= SHORT && first[j] != 0 && found[j] == asked[j] {
+                    true => first[j] as u32 - 1,
+                    false => self.probe(first[j], hashes[j], asked[j], value(i)),
+                };
             }
         }
         out
+    }
+
+    /// From the first slot of a hash on.
+    fn probe(&self, mut slot: u64, hash: u64, words: Words, key: &str) -> u32 {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while slot != 0 {
+            if (slot ^ hash) >> 32 == 0 {
+                let code = slot as u32 - 1;
+                if self.words[code as usize] == words && (words.len <= SHORT || self.keys.value(code as usize) == key) {
+                    return code;
+                }
+            }
+            at = (at + 1) & mask;
+            slot = self.slots[at];
+        }
+        NO_CODE
     }
 }
 
