@@ -167,3 +167,21 @@ async fn the_tutorial_runs() {
     }
     assert!(dir.path().join("r.parquet").exists());
 }
+
+/// The README's example has the answers that stand below its statements.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readme_tells_the_truth() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let example = readme.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    let s = session(2, 8192).await;
+    let mut answers = vec![];
+    for statement in tenure::session::split::split(example) {
+        let batches = ask(&s, statement.text).await;
+        for b in batches.iter().filter(|b| b.num_columns() > 1) {
+            answers.extend((0..b.num_rows()).map(|i| b.columns().iter().map(|c| shown(c, i)).collect::<Vec<_>>()));
+        }
+    }
+    let rows = example.lines().filter_map(|l| l.strip_prefix("-- |"));
+    let cells = |row: &str| row.trim_end_matches('|').split('|').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
+    assert_eq!(answers, rows.map(cells).collect::<Vec<_>>());
+}
