@@ -59,8 +59,9 @@ fn located(error: &DataFusionError, statement: &str) -> (Option<(usize, usize)>,
     {
         return (Some(place), text);
     }
-    let found = named_in_quotes(&message).and_then(|name| find(statement, &name));
-    (found, message)
+    let message = tidy(&message);
+    let place = |name: Option<String>| name.and_then(|n| find(statement, &n));
+    (place(named_in_quotes(&message)).or_else(|| place(called(&message))), message)
 }
 
 /// `expected: …, found: x at Line: 1, Column: 8`.
@@ -87,6 +88,12 @@ fn named_in_quotes(message: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// The call that a message of ours begins with, such as `clv() takes 1 to 3 arguments`.
+fn called(message: &str) -> Option<String> {
+    let (name, _) = message.split_once("()")?;
+    specs().any(|s| s.name == name).then(|| format!("{name}("))
 }
 
 fn find(statement: &str, name: &str) -> Option<(usize, usize)> {
@@ -156,6 +163,13 @@ fn tidy(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_of_ours_that_is_wrong_has_its_place() {
+        let e = DataFusionError::Plan("clv() takes 1 to 3 argument(s), not 4".into());
+        let text = render_error(&e, "SELECT 1,\n CLV(1, 2, 3, 4)", &Place::default());
+        assert!(text.starts_with("error at line 2, column 2: clv() takes"), "{text}");
+    }
 
     #[test]
     fn a_parser_error_has_its_place_in_the_file() {
