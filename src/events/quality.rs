@@ -40,8 +40,24 @@ pub fn data_quality_schema() -> SchemaRef {
     ]))
 }
 
+/// Event types as they are spelt in the log, with the kind each is taken for; at most this many.
+const MAX_SPELLINGS: usize = 100;
+
+async fn spellings(state: &SessionState, raw: &LogicalPlan, contract: &Contract, config: &TenureConfig) -> Result<Vec<(String, i8)>> {
+    let Some(event_type) = contract.expr(raw.schema(), EventColumn::EventType) else { return Ok(vec![]) };
+    let plan = LogicalPlanBuilder::from(raw.clone())
+        .aggregate(vec![cast(event_type, DataType::Utf8).alias("spelling")], Vec::<Expr>::new())?
+        .filter(col("spelling").is_not_null())?
+        .sort_with_limit(vec![col("spelling").sort(true, true)], Some(MAX_SPELLINGS))?
+        .build()?;
+    let map = config.event_map();
+    let batches = run(state, plan).await?;
+    let texts = batches.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().flatten());
+    Ok(texts.map(|t| (t.to_owned(), map.code(t))).collect())
+}
+
 /// Checks over one row at a time.
-fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<Check> {
+fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig, spellings: &[(String, i8)]) -> Vec<Check> {
     let map = config.event_map();
     let mut out: Vec<Check> = vec![];
     let mut add = |name, c: EventColumn, bad, severity, fix: String| {
@@ -82,13 +98,21 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
         add("unknown event type", EventColumn::EventType, unknown, "warning", fix);
         let canonical = kind::NAMES.iter().map(|n| lit(*n)).collect();
         let other = datafusion::logical_expr::in_list(cast(t, DataType::Utf8), canonical, true).and(code.clone().not_eq(lit(kind::OTHER)));
-        add("event type by another spelling", EventColumn::EventType, other, "info", format!("lower(trim({own})) AS event_type"));
+        let name = |code: &i8| kind::NAMES.get(*code as usize - 1).copied().unwrap_or_default();
+        let known = spellings.iter().filter(|(text, code)| *code != kind::OTHER && text != name(code));
+        let cases: String = known.map(|(text, code)| format!(" WHEN {} THEN '{}'", literal(text), name(code))).collect();
+        let fix = format!("CASE {own}{cases} ELSE {own} END AS event_type");
+        add("event type by another spelling", EventColumn::EventType, other, "info", fix);
     }
     let purchase = code.clone().map_or(lit(true), |c| c.eq(lit(kind::PURCHASE)));
     // In a log of several types a fix concerns its own rows only: views have no amount, and signups no item.
     let own_type = contract.column(EventColumn::EventType).map(quote);
-    let only = |types: &str, keep: String| match &own_type {
-        Some(t) => format!("WHERE NOT coalesce(lower(trim({t})) IN ({types}), false) OR {keep}"),
+    let spelt = |kinds: &[i8]| {
+        let of_kinds = spellings.iter().filter(|(_, code)| kinds.contains(code));
+        of_kinds.map(|(text, _)| literal(text)).collect::<Vec<_>>().join(", ")
+    };
+    let only = |kinds: &[i8], keep: String| match &own_type {
+        Some(t) => format!("WHERE coalesce({t} NOT IN ({}), true) OR {keep}", spelt(kinds)),
         None => format!("WHERE {keep}"),
     };
     if let (Some(money), Some(amount)) = (money, get(EventColumn::Amount)) {
@@ -98,7 +122,7 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
             EventColumn::Amount,
             purchase.clone().and(amount.clone().is_null()),
             "warning",
-            only("'purchase'", format!("{own} IS NOT NULL")),
+            only(&[kind::PURCHASE], format!("{own} IS NOT NULL")),
         );
         let absurd = amount.is_not_null().and(money.clone().is_null());
         let fix = format!("WHERE {own} IS NULL OR abs({own}) < 9e12");
@@ -108,11 +132,11 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
             EventColumn::Amount,
             purchase.clone().and(money.clone().eq(lit(0i64))),
             "warning",
-            only("'purchase'", format!("{own} <> 0")),
+            only(&[kind::PURCHASE], format!("coalesce({own} <> 0, true)")),
         );
         let negative = purchase.clone().and(money.lt(lit(0i64)));
         let fix = match &own_type {
-            Some(t) => format!("CASE WHEN {own} < 0 AND lower(trim({t})) = 'purchase' THEN 'refund' ELSE {t} END AS event_type"),
+            Some(t) => format!("CASE WHEN {own} < 0 AND {t} IN ({}) THEN 'refund' ELSE {t} END AS event_type", spelt(&[kind::PURCHASE])),
             None => format!("CASE WHEN {own} < 0 THEN 'refund' ELSE 'purchase' END AS event_type"),
         };
         add("purchase of negative amount: taken as a refund", EventColumn::Amount, negative, "info", fix);
@@ -123,7 +147,7 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
             let kinds = [kind::PURCHASE, kind::VIEW, kind::CART, kind::RATING].map(lit).to_vec();
             datafusion::logical_expr::in_list(c, kinds, false)
         });
-        let fix = only("'purchase', 'view', 'cart', 'rating'", format!("{own} IS NOT NULL"));
+        let fix = only(&[kind::PURCHASE, kind::VIEW, kind::CART, kind::RATING], format!("{own} IS NOT NULL"));
         add("no item", EventColumn::ItemId, needs.and(item.clone().is_null()), "warning", fix);
         if matches!(contract.item_type, Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)) {
             let uneven = lower(btrim(vec![item.clone()])).not_eq(lower(item.clone()));
@@ -136,7 +160,8 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig) -> Vec<
 /// The problems of a relation: columns `check, column, rows_bad, share, severity, example, fix_sql`, problems first.
 pub async fn data_quality(state: &SessionState, config: &TenureConfig, relation: &str) -> Result<RecordBatch> {
     let (contract, raw) = Snapshot::source(state, relation).await?;
-    let checks = checks(&contract, raw.schema(), config);
+    let spellings = spellings(state, &raw, &contract, config).await?;
+    let checks = checks(&contract, raw.schema(), config, &spellings);
     let columns: Vec<Expr> = contract.columns.iter().filter_map(|(c, _)| contract.expr(raw.schema(), *c)).collect();
     let names = contract.columns.iter().map(|(c, _)| lit(c.name()));
     let row_text =
@@ -172,6 +197,10 @@ pub async fn data_quality(state: &SessionState, config: &TenureConfig, relation:
     findings.extend(accepted_names(&contract));
     findings.sort_by_key(|f| (rank(f.severity), -f.rows_bad));
     batch(&findings, total)
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 struct Finding {

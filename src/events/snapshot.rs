@@ -267,9 +267,10 @@ impl Identity {
         for (name, source) in scans {
             let provider = source_as_provider(&source)?;
             if let Some(files) = provider.downcast_ref::<ListingTable>() {
-                self.add(format!("{:?}", files.options().format).as_bytes());
+                // The relation is what it is called; where its files are may change.
+                self.add(format!("{name} {:?}", files.options().format).as_bytes());
                 for path in files.table_paths() {
-                    self.add(path.as_str().as_bytes());
+                    self.add_content(path.as_str().as_bytes());
                     for file in list(state, path).await? {
                         let text = format!("{} {} {:?} {:?}", file.location, file.size, file.last_modified, file.e_tag);
                         self.add_content(text.as_bytes());

@@ -77,7 +77,8 @@ fn call_args(udf: &CustomerUdf, args: &[Expr], node: &LogicalPlan) -> Result<Cal
 /// What a column is below, if it is no column there.
 fn projected(e: &Expr, inputs: &[&LogicalPlan]) -> Option<Expr> {
     let Expr::Column(c) = e else { return None };
-    inputs.iter().filter(|input| input.schema().has_column(c)).find_map(|input| match input {
+    let [input] = inputs else { return None };
+    match input {
         LogicalPlan::Projection(p) => match p.expr[p.schema.maybe_index_of_column(c)?].clone().unalias_nested().data {
             column @ Expr::Column(_) => projected(&column, &[&p.input]),
             other => Some(other),
@@ -86,8 +87,10 @@ fn projected(e: &Expr, inputs: &[&LogicalPlan]) -> Option<Expr> {
             let inner = a.input.schema().qualified_field(a.schema.maybe_index_of_column(c)?);
             projected(&Expr::Column(Column::from(inner)), &[&a.input])
         }
-        other => projected(e, &other.inputs()),
-    })
+        LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => projected(e, &input.inputs()),
+        // Below anything else one column may have several values: those of the branches of a UNION, or the NULLs of an outer join.
+        _ => None,
+    }
 }
 
 fn window_summary(f: &WindowFunction) -> Option<&RfmSummary> {

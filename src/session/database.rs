@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
-use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::datatypes::UInt64Type;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::{Column, DataFusionError, Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
-    DdlStatement, DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement, WriteOp, cast,
+    DdlStatement, DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement, TableType, WriteOp, cast,
 };
 use datafusion::prelude::{DataFrame, ParquetReadOptions};
 use datafusion::sql::parser::Statement as EngineStatement;
+use datafusion::sql::sqlparser::ast;
 
 use super::Session;
 use super::statement::{Statement, parse};
@@ -109,22 +110,8 @@ impl Session {
 
     /// The views among `saved` that rest on one of `changed`, directly or through other views.
     fn resting_on(&self, saved: &[SavedRelation], changed: &BTreeSet<String>) -> Vec<String> {
-        let state = self.ctx.state();
-        let config = state.config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default();
-        let events = self.own_name(&TableReference::from(config.events()));
-        let views: Vec<(&String, Vec<String>)> = saved
-            .iter()
-            .filter(|r| r.kind == RelationKind::View)
-            .map(|r| {
-                let references = match parse(&r.sql) {
-                    Ok(Statement::Engine(s)) => state.resolve_table_references(&s).unwrap_or_default(),
-                    _ => vec![],
-                };
-                // Functions of ours read the events, and have the types of their keys.
-                let names = references.iter().map(|t| if spec(t.table()).is_some() { events.clone() } else { self.own_name(t) });
-                (&r.name, names.collect())
-            })
-            .collect();
+        let views: Vec<(&String, Vec<String>)> =
+            saved.iter().filter(|r| r.kind == RelationKind::View).map(|r| (&r.name, self.references(&r.sql))).collect();
         let mut reached = changed.clone();
         loop {
             let next: Vec<&String> = views
@@ -136,6 +123,38 @@ impl Session {
                 return reached.difference(changed).cloned().collect();
             }
             reached.extend(next.into_iter().cloned());
+        }
+    }
+
+    /// The relations that the query of a CREATE VIEW reads.
+    fn references(&self, sql: &str) -> Vec<String> {
+        let events = self.own_name(&TableReference::from(self.settings().events()));
+        let query = match parse(sql) {
+            Ok(Statement::Engine(s)) => match *s {
+                EngineStatement::Statement(s) => match *s {
+                    ast::Statement::CreateView(v) => Some(EngineStatement::Statement(Box::new(ast::Statement::Query(v.query)))),
+                    _ => None,
+                },
+                _ => None,
+            },
+            _ => None,
+        };
+        let references = query.and_then(|q| self.ctx.state().resolve_table_references(&q).ok()).unwrap_or_default();
+        // Functions of ours read the events, and have the types of their keys.
+        let reads_events = |t: &TableReference| spec(t.table()).is_some_and(|s| s.section != "Simulation" && !s.arguments.is_empty());
+        references.iter().map(|t| if reads_events(t) { events.clone() } else { self.own_name(t) }).collect()
+    }
+
+    /// Refuses a view that would rest on itself, or take the place of a table.
+    async fn check_view(&self, name: &str, text: &str) -> Result<()> {
+        let mut above: BTreeSet<String> = [name.to_owned()].into();
+        above.extend(self.resting_on(&self.engine.store.saved(), &above));
+        if self.references(text).iter().any(|r| above.contains(r)) {
+            return plan_err!("view {name} cannot rest on itself: give the relation below it another name");
+        }
+        match self.ctx.table_provider(TableReference::from(name)).await {
+            Ok(t) if t.table_type() == TableType::Base => plan_err!("{name} is a table: DROP TABLE {name} first, or choose another name"),
+            _ => Ok(()),
         }
     }
 
@@ -183,7 +202,11 @@ impl Session {
             }
         }
         let path = format!("{}/", file_url(dir));
-        self.ctx.register_parquet(TableReference::from(name), path, ParquetReadOptions::default()).await
+        // Later rows may have NULLs where the first had none.
+        let found = self.ctx.read_parquet(&path, ParquetReadOptions::default()).await?;
+        let fields = found.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+        let schema = Schema::new(fields);
+        self.ctx.register_parquet(TableReference::from(name), path, ParquetReadOptions::default().schema(&schema)).await
     }
 
     /// Carries out a plan: definitions and settings at once (and for good, with a database), everything else lazily.
@@ -192,9 +215,13 @@ impl Session {
         match plan {
             LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
                 let (name, value) = (set.variable.clone(), set.value.clone());
+                let before = self.settings();
                 let done = self.ctx.execute_logical_plan(LogicalPlan::Statement(PlanStatement::SetVariable(set))).await?;
-                if let Some(key) = name.strip_prefix("tenure.") {
-                    self.engine.store.save_setting(key, &value).map_err(stored)?;
+                if let Some(key) = name.strip_prefix("tenure.")
+                    && let Err(e) = self.engine.store.save_setting(key, &value)
+                {
+                    self.set_settings(before);
+                    return Err(stored(e));
                 }
                 Ok(done)
             }
@@ -204,8 +231,11 @@ impl Session {
             }
             LogicalPlan::Ddl(ddl) => self.define_and_save(ddl, text).await,
             LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name) => self.insert(d).await,
-            LogicalPlan::Statement(PlanStatement::Prepare(p)) => self.prepare(p),
-            LogicalPlan::Statement(PlanStatement::Execute(e)) => Box::pin(self.execute(self.with_parameters(e)?, text)).await,
+            LogicalPlan::Statement(PlanStatement::Prepare(p)) => self.prepare(&p, text),
+            LogicalPlan::Statement(PlanStatement::Execute(e)) => {
+                let plan = self.with_parameters(e).await?;
+                Box::pin(self.execute(plan, text)).await
+            }
             LogicalPlan::Statement(PlanStatement::Deallocate(d)) => self.deallocate(&d.name),
             LogicalPlan::Analyze(a) if matches!(a.input.as_ref(), LogicalPlan::Dml(d) if self.is_kept_table(&d.table_name)) => {
                 plan_err!("EXPLAIN ANALYZE would carry out the INSERT: explain its query")
@@ -220,6 +250,22 @@ impl Session {
     }
 
     async fn define_and_save(&self, ddl: DdlStatement, text: &str) -> Result<DataFrame> {
+        if let DdlStatement::CreateView(v) = &ddl {
+            self.check_view(&self.own_name(&v.name), text).await?;
+        }
+        let is = |name: &TableReference, kinds: &[RelationKind]| {
+            let name = self.own_name(name);
+            self.engine.store.saved().iter().any(|r| r.name == name && kinds.contains(&r.kind))
+        };
+        match &ddl {
+            DdlStatement::DropView(d) if is(&d.name, &[RelationKind::Table, RelationKind::External]) => {
+                return plan_err!("{} is a table: DROP TABLE drops it", d.name);
+            }
+            DdlStatement::DropTable(d) if is(&d.name, &[RelationKind::View]) => {
+                return plan_err!("{} is a view: DROP VIEW drops it", d.name);
+            }
+            _ => {}
+        }
         let mut locations = vec![];
         let made = match &ddl {
             DdlStatement::CreateView(v) if !v.temporary => Some((self.own_name(&v.name), RelationKind::View)),
@@ -262,8 +308,14 @@ impl Session {
             self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await.map_err(|e| unreadable(external, e))?
         };
         if let Some((name, kind)) = made.filter(|_| !kept) {
-            self.save(SavedRelation { name: name.clone(), kind, sql: text.to_owned(), locations }, false)?;
+            let saved = self.save(SavedRelation { name: name.clone(), kind, sql: text.to_owned(), locations }, false);
+            if saved.is_err() {
+                // What is not kept is not there: back to what was before.
+                let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
+                self.restored().relations.remove(&name);
+            }
             self.apply_saved([name].into()).await;
+            saved?;
         }
         if let Some(schema) = dropped_schema {
             let inside = |name: &str| TableReference::from(name).schema() == Some(schema.as_str());
@@ -272,9 +324,10 @@ impl Session {
             self.apply_saved(BTreeSet::new()).await;
         }
         if let Some(name) = dropped {
-            self.engine.store.remove_relations(|r| r.name == name).map_err(stored)?;
+            let removed = self.engine.store.remove_relations(|r| r.name == name);
             self.restored().relations.remove(&name);
             self.apply_saved([name].into()).await;
+            removed.map_err(stored)?;
         }
         if let Some(name) = replaced {
             self.apply_saved([name].into()).await;
@@ -298,6 +351,11 @@ impl Session {
         }
         if let Some((column, _)) = c.column_defaults.first() {
             return plan_err!("column {column}: a table of a database keeps no DEFAULT, give the value in INSERT");
+        }
+        if let (LogicalPlan::EmptyRelation(e), Some(f)) = (c.input.as_ref(), c.input.schema().fields().iter().find(|f| !f.is_nullable()))
+            && !e.produce_one_row
+        {
+            return plan_err!("column {}: a table of a database keeps no NOT NULL", f.name());
         }
         let finished = self.write_part((*c.input).clone()).await?;
         let dir = self.engine.store.table_dir(&name).map_err(stored)?;
@@ -349,15 +407,19 @@ impl Session {
 
     /// RESET tenure.name
     pub(super) async fn reset(&self, name: &str) -> Result<LogicalPlan> {
-        let shared = self.ctx.state_ref();
-        {
-            let mut state = shared.write();
-            if let Some(config) = state.config_mut().options_mut().extensions.get_mut::<TenureConfig>() {
-                config.reset(name)?;
-            }
-        }
+        let mut settings = self.settings();
+        settings.reset(name)?;
         self.engine.store.remove_setting(name).map_err(stored)?;
+        self.set_settings(settings);
         LogicalPlanBuilder::empty(false).build()
+    }
+
+    fn settings(&self) -> TenureConfig {
+        self.ctx.state_ref().read().config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default()
+    }
+
+    fn set_settings(&self, settings: TenureConfig) {
+        self.ctx.state_ref().write().config_mut().options_mut().extensions.insert(settings);
     }
 
     fn restored(&self) -> std::sync::MutexGuard<'_, Restored> {

@@ -126,6 +126,11 @@ impl Engine {
         Ok(data)
     }
 
+    /// Lets go of everything that was read of other snapshots.
+    pub fn forget_others(&self, data: &Arc<SnapshotData>) {
+        locked(&self.snapshots).retain(|(_, d)| Arc::ptr_eq(d, data));
+    }
+
     /// A model version that is in memory.
     pub fn loaded(&self, key: &str) -> Option<Fitted> {
         locked(&self.loaded).iter().find(|(k, _)| k == key).map(|(_, f)| f.clone())

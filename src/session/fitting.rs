@@ -123,7 +123,9 @@ pub async fn create(
     let (options, outcome) = best(fitted)?;
     let append = existing.is_none_or(|e| e == Existing::Append);
     let (info, parts) = version_info(&snapshot, &options, outcome, started);
-    let activate = !append || better(engine, name, &info, origin);
+    // A look at the past does not change what an auto model is today.
+    let past = origin == Origin::Auto && snapshot.as_of_is_set;
+    let activate = !append || (better(engine, name, &info, origin) && !past);
     let saved = engine.store.add_version(name, origin, info.clone(), &parts, activate, existing.unwrap_or(Existing::Append));
     engine.report(&format!("fitting {name}"), 1.0);
     match saved {

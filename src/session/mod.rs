@@ -21,7 +21,7 @@ use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{AggregateUDF, LogicalPlan, LogicalPlanBuilder, Prepare, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
@@ -54,7 +54,7 @@ pub struct Session {
     ctx: SessionContext,
     engine: Arc<Engine>,
     restored: Arc<std::sync::Mutex<database::Restored>>,
-    prepared: Arc<std::sync::Mutex<HashMap<String, Prepare>>>,
+    prepared: Arc<std::sync::Mutex<HashMap<String, String>>>,
 }
 
 /// Puts tenure into a context that is there already: afterwards its `sql`, the DataFrame API and PREPARE / EXECUTE know

@@ -45,17 +45,22 @@ impl Session {
                 }
                 let options = fitting::options(known_type(kind.first().map_or("auto", |(_, v)| v.as_str()))?, &rest)?;
                 let existing = if or_replace { Existing::Replace } else { Existing::Create };
-                self.fit(Fit { name, options, origin: Origin::User, existing, as_of: None, keep: if_not_exists && exists })
+                self.fit(Fit { name, options, origin: Origin::User, existing, as_of: None, if_not_exists })
             }
             Statement::RefreshModel { name, as_of } => {
                 let pin = QueryPin::new(Arc::clone(&self.engine), self.ctx.state());
                 let record = model_record(&pin, &name)?;
                 let Some(v) = record.active_version() else { return plan_err!("model '{name}' has no active version") };
                 let options = fitting::options_of(v)?;
-                self.fit(Fit { options, name, origin: record.origin, existing: Existing::Append, as_of, keep: false })
+                self.fit(Fit { options, name, origin: record.origin, existing: Existing::Append, as_of, if_not_exists: false })
             }
             Statement::AlterModel { name, change } => {
-                model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
+                let record = model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
+                if record.origin == Origin::Auto {
+                    return plan_err!(
+                        "{name} is an auto model, which finds the version that fits the events itself: CREATE MODEL makes one of your own"
+                    );
+                }
                 match change {
                     Change::SetActive(version) => store.set_active(&name, version).map_err(stored)?,
                     Change::Rollback => store.rollback(&name).map(|_| ()).map_err(stored)?,
@@ -121,8 +126,8 @@ struct Fit {
     origin: Origin,
     existing: Existing,
     as_of: Option<String>,
-    /// The model is there already, and is left as it is.
-    keep: bool,
+    /// A model that is there already is left as it is.
+    if_not_exists: bool,
 }
 
 /// The result of CREATE and REFRESH MODEL as a table: fitting happens when it is read.
@@ -187,19 +192,24 @@ fn result(name: &str, status: &str, v: &VersionInfo) -> Result<RecordBatch> {
 
 impl FitTable {
     async fn run(self, mut state: SessionState) -> Result<RecordBatch> {
-        let Fit { name, options, origin, existing, as_of, keep } = self.fit;
-        if keep && let Some(record) = self.engine.store.model(&name) {
-            return match record.active_version() {
-                Some(v) => result(&name, "unchanged", v),
-                None => exec_err!("model '{name}' has no active version"),
-            };
+        let Fit { name, options, origin, existing, as_of, if_not_exists } = self.fit;
+        let there = || match self.engine.store.model(&name) {
+            Some(record) if if_not_exists => record.active_version().cloned(),
+            _ => None,
+        };
+        if let Some(v) = there() {
+            return result(&name, "unchanged", &v);
         }
         if let Some(as_of) = as_of {
             state.config_mut().options_mut().set("tenure.as_of", &as_of)?;
         }
         let replaced = self.engine.store.model(&name).is_some();
         let pin = QueryPin::new(Arc::clone(&self.engine), state);
-        let created = fitting::create(&pin, &self.engine, &name, origin, vec![options], Some(existing)).await?;
+        let created = match fitting::create(&pin, &self.engine, &name, origin, vec![options], Some(existing)).await {
+            Ok(created) => created,
+            // Another process may have made it meanwhile.
+            Err(e) => return there().map_or(Err(e), |v| result(&name, "unchanged", &v)),
+        };
         let status = match (existing, created.activated) {
             (Existing::Append, true) => "refreshed",
             (Existing::Append, false) => "kept: the new version does not score as well, the old one stays active",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use tokio::sync::OnceCell;
 
@@ -254,6 +254,10 @@ impl QueryPin {
     }
 }
 
+fn exhausted(e: &DataFusionError) -> bool {
+    matches!(e.find_root(), DataFusionError::ResourcesExhausted(_))
+}
+
 /// What has changed since a version saw the events.
 fn stale_reason(v: &VersionInfo, snapshot: &Snapshot) -> Option<String> {
     let relation = format!("{:016x}-", snapshot.relation);
@@ -297,7 +301,13 @@ impl Pin for QueryPin {
             self.engine.report("reading customers", 1.0);
             Ok::<_, datafusion::error::DataFusionError>(Arc::new(customers))
         };
-        Ok(Arc::clone(data.customers.get_or_try_init(read).await?))
+        match data.customers.get_or_try_init(read).await {
+            Err(e) if exhausted(&e) => {
+                self.engine.forget_others(data);
+                Ok(Arc::clone(data.customers.get_or_try_init(read).await?))
+            }
+            customers => Ok(Arc::clone(customers?)),
+        }
     }
 
     async fn interactions(&self) -> Result<Arc<Interactions>> {
@@ -309,7 +319,13 @@ impl Pin for QueryPin {
             self.engine.report("reading interactions", 1.0);
             Ok::<_, datafusion::error::DataFusionError>(Arc::new(interactions))
         };
-        Ok(Arc::clone(data.interactions.get_or_try_init(read).await?))
+        match data.interactions.get_or_try_init(read).await {
+            Err(e) if exhausted(&e) => {
+                self.engine.forget_others(data);
+                Ok(Arc::clone(data.interactions.get_or_try_init(read).await?))
+            }
+            interactions => Ok(Arc::clone(interactions?)),
+        }
     }
 
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>> {

@@ -217,23 +217,15 @@ impl Store {
         self.change_catalog(|c| c.settings.remove(key)).map(|_| ())
     }
 
-    /// A new directory for the files of a table.
+    /// A new directory for the files of a table, with a name that no table has had.
     pub fn table_dir(&self, name: &str) -> Result<PathBuf, StoreError> {
         let base = self.directory().unwrap_or(Path::new("")).join("tables");
         files::create_dir(&base)?;
-        let name = files::encode(name)?;
-        for n in 1u32.. {
-            let dir = base.join(format!("{name}-{n}"));
-            match std::fs::create_dir(&dir) {
-                Ok(()) => {
-                    files::sync_dir(&base)?;
-                    return Ok(dir);
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(StoreError::io("create", &dir, &e)),
-            }
-        }
-        Err(StoreError::Name { name })
+        let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let dir = base.join(format!("{}-{stamp:x}-{}", files::encode(name)?, std::process::id()));
+        std::fs::create_dir(&dir).map_err(|e| StoreError::io("create", &dir, &e))?;
+        files::sync_dir(&base)?;
+        Ok(dir)
     }
 
     /// Every model, by name.

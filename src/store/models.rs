@@ -293,7 +293,14 @@ impl Models {
 
     pub fn rollback(&mut self, shelf: &Shelf, name: &str) -> Result<u32, StoreError> {
         let mut record = self.get(name)?.clone();
-        record.active = record.before.pop().ok_or_else(|| StoreError::NothingBefore { name: name.into() })?;
+        let active = record.active;
+        record.active = loop {
+            match record.before.pop() {
+                Some(v) if v != active => break v,
+                Some(_) => {}
+                None => return Err(StoreError::NothingBefore { name: name.into() }),
+            }
+        };
         let version = record.active;
         self.commit(shelf, record)?;
         Ok(version)
@@ -350,7 +357,6 @@ impl Models {
         }
         record.versions.retain(|v| v.version != version);
         record.before.retain(|v| *v != version);
-        record.before.dedup();
         record.files.remove(&version);
         self.commit(shelf, record)?;
         self.forget(shelf, name, version);

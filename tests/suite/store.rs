@@ -112,6 +112,11 @@ fn names_are_the_same_names_after_a_restart() {
     assert_eq!(db.ask("SELECT sum(x) FROM log"), "7");
     db.ok("CREATE SCHEMA \"S 2\"; CREATE TABLE \"S 2\".\"T t\" AS SELECT 5 AS x");
     assert_eq!(db.ask("SELECT x FROM \"S 2\".\"T t\""), "5");
+    for (wrong, word) in [("DROP VIEW IF EXISTS log", "is a table"), ("CREATE OR REPLACE VIEW log AS SELECT 1 AS x", "is a table")] {
+        let out = db.run(wrong);
+        assert!(out.status.code() == Some(1) && text(&out.stderr).contains(word), "{wrong}: {}", text(&out.stderr));
+    }
+    assert_eq!(db.ask("SELECT sum(x) FROM log"), "7");
     db.ok("DROP TABLE datafusion.public.log; DROP SCHEMA \"S 2\" CASCADE");
     assert_eq!(db.ask("SELECT count(*) FROM information_schema.tables WHERE table_schema <> 'information_schema'"), "0");
 }
@@ -127,6 +132,9 @@ fn an_insert_is_whole_in_every_form() {
         assert_eq!(db.ask("SELECT count(*) FROM t"), "1", "{form}");
     }
     db.ok("PREPARE p(BIGINT) AS INSERT INTO t VALUES ($1); EXECUTE p(5); EXECUTE p(6)");
+    db.ok("CREATE TABLE g AS SELECT value FROM generate_series(1, 3); INSERT INTO g SELECT nullif(value, 2) FROM g");
+    assert_eq!(db.ask("SELECT concat(count(*), count(value)) FROM g"), "65");
+    db.ok("DROP TABLE g");
     assert_eq!(db.ask("SELECT sum(x) FROM t"), "12");
     assert_eq!(files(&db.path().join("tables")).len(), 3);
 }
@@ -147,6 +155,14 @@ async fn what_another_process_made_meanwhile_is_not_written_over() {
     let (insert, create) = (insert.await.unwrap().unwrap_err(), create.await.unwrap().unwrap_err());
     assert!(insert.contains("nothing was inserted") && create.contains("table x exists"), "{insert} {create}");
     assert_eq!(db.ask("SELECT concat(t.n, x.n) FROM t, x"), "1007");
+
+    // A table of the same name that is another by now.
+    one(&here, "SELECT * FROM x").await;
+    let insert = slow("INSERT INTO x SELECT count(*) FROM generate_series(1, 30000000)");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    db.ok("DROP TABLE x; CREATE TABLE x AS SELECT 'text' AS other");
+    assert!(insert.await.unwrap().unwrap_err().contains("nothing was inserted"));
+    assert_eq!(db.ask("SELECT other FROM x"), "text");
 }
 
 #[test]
@@ -219,6 +235,13 @@ fn a_held_lock_stops_writers_with_a_message_and_readers_not() {
     let fitted = db.run("SELECT count(clv(user_id)) > 0 AS answered FROM customers()");
     assert_eq!(text(&fitted.stdout), "answered\ntrue\n", "{}", text(&fitted.stderr));
     assert!(text(&fitted.stderr).contains("auto_lifetime is not kept"), "{}", text(&fitted.stderr));
+    // What could not be kept has not happened.
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let here = db.session().await;
+        assert!(here.sql("DROP TABLE t").await.is_err() && here.sql("SET tenure.discount_rate = '0.4'").await.is_err());
+        assert_eq!(one(&here, "SELECT n FROM t").await, "1");
+        assert_eq!(one(&here, "SELECT value FROM information_schema.df_settings WHERE name = 'tenure.discount_rate'").await, "0.1");
+    });
     let waiting = db.spawn("SET tenure.discount_rate = '0.3'");
     let refused = db.run("REFRESH MODEL m");
     assert_eq!(refused.status.code(), Some(1));
