@@ -250,95 +250,95 @@ impl Session {
     }
 
     async fn define_and_save(&self, ddl: DdlStatement, text: &str) -> Result<DataFrame> {
-        if let DdlStatement::CreateView(v) = &ddl {
-            self.check_view(&self.own_name(&v.name), text).await?;
-        }
-        let is = |name: &TableReference, kinds: &[RelationKind]| {
-            let name = self.own_name(name);
-            self.engine.store.saved().iter().any(|r| r.name == name && kinds.contains(&r.kind))
-        };
-        match &ddl {
-            DdlStatement::DropView(d) if is(&d.name, &[RelationKind::Table, RelationKind::External]) => {
-                return plan_err!("{} is a table: DROP TABLE drops it", d.name);
-            }
-            DdlStatement::DropTable(d) if is(&d.name, &[RelationKind::View]) => {
-                return plan_err!("{} is a view: DROP VIEW drops it", d.name);
-            }
-            _ => {}
-        }
-        let mut locations = vec![];
-        let made = match &ddl {
-            DdlStatement::CreateView(v) if !v.temporary => Some((self.own_name(&v.name), RelationKind::View)),
-            DdlStatement::CreateExternalTable(t) if !t.temporary => {
-                locations = t.locations.iter().map(|l| absolute_location(l)).collect();
-                Some((self.own_name(&t.name), RelationKind::External))
-            }
-            DdlStatement::CreateCatalogSchema(s) => Some((format!("{SCHEMA}{}", s.schema_name), RelationKind::Schema)),
-            _ => None,
-        };
-        let dropped = match &ddl {
-            DdlStatement::DropTable(d) => Some(self.own_name(&d.name)),
-            DdlStatement::DropView(d) => Some(self.own_name(&d.name)),
-            _ => None,
-        };
-        let dropped_schema = match &ddl {
-            DdlStatement::DropCatalogSchema(d) => Some(d.name.schema_name().to_owned()),
-            _ => None,
-        };
-        let replaced = match &ddl {
-            DdlStatement::CreateMemoryTable(c) => Some(self.own_name(&c.name)),
-            _ => None,
-        };
-        // What could not be restored is not registered, and can be dropped all the same.
-        let lost = dropped.as_ref().is_some_and(|n| {
-            !self.ctx.table_exist(TableReference::from(n.as_str())).unwrap_or(true)
-                && self.engine.store.saved().iter().any(|r| r.name == *n)
-        });
-        let kept = match &ddl {
-            DdlStatement::CreateExternalTable(t) => t.if_not_exists && self.ctx.table_exist(t.name.clone())?,
-            _ => false,
-        };
+        self.check_kind(&ddl, text).await?;
+        let effect = self.effect(&ddl)?;
         let external = match &ddl {
             DdlStatement::CreateExternalTable(t) => Some(format!("'{}' as {}", t.locations.join("', '"), t.file_type)),
             _ => None,
         };
-        let done = if lost {
-            self.ctx.read_empty()?
-        } else {
-            self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await.map_err(|e| unreadable(external, e))?
+        // What could not be restored is not registered, and can be dropped all the same.
+        let lost = |name: &str| {
+            let registered = self.ctx.table_exist(TableReference::from(name)).unwrap_or(true);
+            !registered && self.engine.store.saved().iter().any(|r| r.name == name)
         };
-        if let Some((name, kind)) = made.filter(|_| !kept) {
-            let saved = self.save(SavedRelation { name: name.clone(), kind, sql: text.to_owned(), locations }, false);
-            if saved.is_err() {
-                // What is not kept is not there: back to what was before.
-                let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
-                self.restored().relations.remove(&name);
-            }
-            self.apply_saved([name].into()).await;
-            saved?;
-        }
-        if let Some(schema) = dropped_schema {
-            let inside = |name: &str| TableReference::from(name).schema() == Some(schema.as_str());
-            let is_it = |r: &SavedRelation| r.name == format!("{SCHEMA}{schema}") || (r.kind != RelationKind::Schema && inside(&r.name));
-            self.engine.store.remove_relations(is_it).map_err(stored)?;
-            self.apply_saved(BTreeSet::new()).await;
-        }
-        if let Some(name) = dropped {
-            let removed = self.engine.store.remove_relations(|r| r.name == name);
-            self.restored().relations.remove(&name);
-            self.apply_saved([name].into()).await;
-            removed.map_err(stored)?;
-        }
-        if let Some(name) = replaced {
-            self.apply_saved([name].into()).await;
-        }
+        let done = match &effect {
+            Effect::Drops(name) if lost(name) => self.ctx.read_empty()?,
+            _ => self.ctx.execute_logical_plan(LogicalPlan::Ddl(ddl)).await.map_err(|e| unreadable(external, e))?,
+        };
+        self.keep(effect, text).await?;
         Ok(done)
     }
 
-    fn save(&self, relation: SavedRelation, must_be_new: bool) -> Result<()> {
-        self.engine.store.save_relation(relation.clone(), must_be_new).map_err(stored)?;
-        self.restored().relations.insert(relation.name.clone(), relation);
-        Ok(())
+    /// Refuses a view in the place of a table or over itself, and DROP of the other kind.
+    async fn check_kind(&self, ddl: &DdlStatement, text: &str) -> Result<()> {
+        let is = |name: &TableReference, kinds: &[RelationKind]| {
+            let name = self.own_name(name);
+            self.engine.store.saved().iter().any(|r| r.name == name && kinds.contains(&r.kind))
+        };
+        match ddl {
+            DdlStatement::CreateView(v) => self.check_view(&self.own_name(&v.name), text).await,
+            DdlStatement::DropView(d) if is(&d.name, &[RelationKind::Table, RelationKind::External]) => {
+                plan_err!("{} is a table: DROP TABLE drops it", d.name)
+            }
+            DdlStatement::DropTable(d) if is(&d.name, &[RelationKind::View]) => plan_err!("{} is a view: DROP VIEW drops it", d.name),
+            _ => Ok(()),
+        }
+    }
+
+    fn effect(&self, ddl: &DdlStatement) -> Result<Effect> {
+        let makes = |name: &TableReference, kind, locations| Effect::Makes { name: self.own_name(name), kind, locations };
+        Ok(match ddl {
+            DdlStatement::CreateView(v) if !v.temporary => makes(&v.name, RelationKind::View, vec![]),
+            DdlStatement::CreateExternalTable(t) if t.if_not_exists && self.ctx.table_exist(t.name.clone())? => Effect::None,
+            DdlStatement::CreateExternalTable(t) if !t.temporary => {
+                makes(&t.name, RelationKind::External, t.locations.iter().map(|l| absolute_location(l)).collect())
+            }
+            DdlStatement::CreateCatalogSchema(s) => {
+                Effect::Makes { name: format!("{SCHEMA}{}", s.schema_name), kind: RelationKind::Schema, locations: vec![] }
+            }
+            DdlStatement::CreateMemoryTable(c) => Effect::Replaces(self.own_name(&c.name)),
+            DdlStatement::DropTable(d) => Effect::Drops(self.own_name(&d.name)),
+            DdlStatement::DropView(d) => Effect::Drops(self.own_name(&d.name)),
+            DdlStatement::DropCatalogSchema(d) => Effect::DropsSchema(d.name.schema_name().to_owned()),
+            _ => Effect::None,
+        })
+    }
+
+    /// Keeps what has been carried out; what cannot be kept is undone.
+    async fn keep(&self, effect: Effect, text: &str) -> Result<()> {
+        match effect {
+            Effect::None => Ok(()),
+            Effect::Makes { name, kind, locations } => {
+                let relation = SavedRelation { name: name.clone(), kind, sql: text.to_owned(), locations };
+                let saved = self.engine.store.save_relation(relation.clone(), false);
+                if saved.is_ok() {
+                    self.restored().relations.insert(name.clone(), relation);
+                } else {
+                    let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
+                    self.restored().relations.remove(&name);
+                }
+                self.apply_saved([name].into()).await;
+                saved.map_err(stored)
+            }
+            Effect::Drops(name) => {
+                let removed = self.engine.store.remove_relations(|r| r.name == name);
+                self.restored().relations.remove(&name);
+                self.apply_saved([name].into()).await;
+                removed.map_err(stored)
+            }
+            Effect::DropsSchema(schema) => {
+                let inside = |name: &str| TableReference::from(name).schema() == Some(schema.as_str());
+                let is_it =
+                    |r: &SavedRelation| r.name == format!("{SCHEMA}{schema}") || (r.kind != RelationKind::Schema && inside(&r.name));
+                self.engine.store.remove_relations(is_it).map_err(stored)?;
+                self.apply_saved(BTreeSet::new()).await;
+                Ok(())
+            }
+            Effect::Replaces(name) => {
+                self.apply_saved([name].into()).await;
+                Ok(())
+            }
+        }
     }
 
     async fn create_table(&self, c: datafusion::logical_expr::CreateMemoryTable) -> Result<DataFrame> {
@@ -433,6 +433,20 @@ impl Session {
         out.append(&mut self.engine.warnings());
         out
     }
+}
+
+/// What a definition does to the relations there are.
+enum Effect {
+    None,
+    Makes {
+        name: String,
+        kind: RelationKind,
+        locations: Vec<String>,
+    },
+    /// A table that is not kept.
+    Replaces(String),
+    Drops(String),
+    DropsSchema(String),
 }
 
 /// Rows in a temporary file, which goes when it is not put into place: after an error, or when the query is given up.
