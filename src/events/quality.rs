@@ -40,17 +40,17 @@ pub fn data_quality_schema() -> SchemaRef {
     ]))
 }
 
-/// Event types as they are spelt in the log, with the kind each is taken for; at most this many.
-const MAX_SPELLINGS: usize = 100;
+/// Known event types as they are spelt in the log, with the kind each is taken for; at most this many.
+const MAX_SPELLINGS: usize = 1000;
 
 async fn spellings(state: &SessionState, raw: &LogicalPlan, contract: &Contract, config: &TenureConfig) -> Result<Vec<(String, i8)>> {
     let Some(event_type) = contract.expr(raw.schema(), EventColumn::EventType) else { return Ok(vec![]) };
+    let map = config.event_map();
     let plan = LogicalPlanBuilder::from(raw.clone())
+        .filter(kind_of(event_type.clone(), None, map.clone()).not_eq(lit(kind::OTHER)))?
         .aggregate(vec![cast(event_type, DataType::Utf8).alias("spelling")], Vec::<Expr>::new())?
-        .filter(col("spelling").is_not_null())?
         .sort_with_limit(vec![col("spelling").sort(true, true)], Some(MAX_SPELLINGS))?
         .build()?;
-    let map = config.event_map();
     let batches = run(state, plan).await?;
     let texts = batches.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().flatten());
     Ok(texts.map(|t| (t.to_owned(), map.code(t))).collect())
@@ -99,7 +99,7 @@ fn checks(contract: &Contract, schema: &DFSchema, config: &TenureConfig, spellin
         let canonical = kind::NAMES.iter().map(|n| lit(*n)).collect();
         let other = datafusion::logical_expr::in_list(cast(t, DataType::Utf8), canonical, true).and(code.clone().not_eq(lit(kind::OTHER)));
         let name = |code: &i8| kind::NAMES.get(*code as usize - 1).copied().unwrap_or_default();
-        let known = spellings.iter().filter(|(text, code)| *code != kind::OTHER && text != name(code));
+        let known = spellings.iter().filter(|(text, code)| text != name(code));
         let cases: String = known.map(|(text, code)| format!(" WHEN {} THEN '{}'", literal(text), name(code))).collect();
         let fix = format!("CASE {own}{cases} ELSE {own} END AS event_type");
         add("event type by another spelling", EventColumn::EventType, other, "info", fix);

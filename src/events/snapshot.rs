@@ -267,12 +267,12 @@ impl Identity {
         for (name, source) in scans {
             let provider = source_as_provider(&source)?;
             if let Some(files) = provider.downcast_ref::<ListingTable>() {
-                // The relation is what it is called; where its files are may change.
+                // The relation is what it is called; the folder its files are in may be moved.
                 self.add(format!("{name} {:?}", files.options().format).as_bytes());
                 for path in files.table_paths() {
-                    self.add_content(path.as_str().as_bytes());
                     for file in list(state, path).await? {
-                        let text = format!("{} {} {:?} {:?}", file.location, file.size, file.last_modified, file.e_tag);
+                        let file_name = file.location.filename().unwrap_or_default();
+                        let text = format!("{file_name} {} {:?} {:?}", file.size, file.last_modified, file.e_tag);
                         self.add_content(text.as_bytes());
                     }
                 }

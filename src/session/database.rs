@@ -1,6 +1,7 @@
 //! A database is a directory: what is defined in a session is kept there, and found again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
@@ -139,10 +140,19 @@ impl Session {
             },
             _ => None,
         };
-        let references = query.and_then(|q| self.ctx.state().resolve_table_references(&q).ok()).unwrap_or_default();
-        // Functions of ours read the events, and have the types of their keys.
-        let reads_events = |t: &TableReference| spec(t.table()).is_some_and(|s| s.section != "Simulation" && !s.arguments.is_empty());
-        references.iter().map(|t| if reads_events(t) { events.clone() } else { self.own_name(t) }).collect()
+        let Some(query) = query else { return vec![] };
+        let called = match &query {
+            EngineStatement::Statement(s) => called(s),
+            _ => BTreeSet::new(),
+        };
+        let references = self.ctx.state().resolve_table_references(&query).unwrap_or_default();
+        // Functions of ours read the events, and have the types of their keys; but for those that read nothing.
+        let reads_events = |name: &str| spec(name).is_some_and(|s| s.section != "Simulation" && !s.arguments.is_empty());
+        let one = |t: &TableReference| match called.contains(&t.table().to_lowercase()) {
+            true => reads_events(t.table()).then(|| events.clone()),
+            false => Some(self.own_name(t)),
+        };
+        references.iter().filter_map(one).collect()
     }
 
     /// Refuses a view that would rest on itself, or take the place of a table.
@@ -314,7 +324,10 @@ impl Session {
                 if saved.is_ok() {
                     self.restored().relations.insert(name.clone(), relation);
                 } else {
-                    let _ = self.ctx.deregister_table(TableReference::from(name.as_str()));
+                    match name.strip_prefix(SCHEMA) {
+                        Some(schema) => self.forget_schema(schema),
+                        None => drop(self.ctx.deregister_table(TableReference::from(name.as_str()))),
+                    }
                     self.restored().relations.remove(&name);
                 }
                 self.apply_saved([name].into()).await;
@@ -330,14 +343,28 @@ impl Session {
                 let inside = |name: &str| TableReference::from(name).schema() == Some(schema.as_str());
                 let is_it =
                     |r: &SavedRelation| r.name == format!("{SCHEMA}{schema}") || (r.kind != RelationKind::Schema && inside(&r.name));
-                self.engine.store.remove_relations(is_it).map_err(stored)?;
+                let removed = self.engine.store.remove_relations(is_it);
+                self.restored().relations.retain(|_, r| !is_it(r));
                 self.apply_saved(BTreeSet::new()).await;
-                Ok(())
+                removed.map_err(stored)
             }
             Effect::Replaces(name) => {
+                // In memory a table may have taken the place of a view.
+                let removed = match self.engine.store.directory() {
+                    None => self.engine.store.remove_relations(|r| r.name == name),
+                    Some(_) => Ok(()),
+                };
+                self.restored().relations.remove(&name);
                 self.apply_saved([name].into()).await;
-                Ok(())
+                removed.map_err(stored)
             }
+        }
+    }
+
+    fn forget_schema(&self, name: &str) {
+        let state = self.ctx.state();
+        if let Some(catalog) = self.ctx.catalog(&state.config_options().catalog.default_catalog) {
+            let _ = catalog.deregister_schema(name, true);
         }
     }
 
@@ -433,6 +460,25 @@ impl Session {
         out.append(&mut self.engine.warnings());
         out
     }
+}
+
+/// The functions that stand in FROM, in lower case.
+fn called(statement: &ast::Statement) -> BTreeSet<String> {
+    #[derive(Default)]
+    struct Calls(BTreeSet<String>);
+    impl ast::Visitor for Calls {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, table: &ast::TableFactor) -> ControlFlow<()> {
+            if let ast::TableFactor::Table { name, args: Some(_), .. } | ast::TableFactor::Function { name, .. } = table {
+                self.0.extend(name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut calls = Calls::default();
+    let _ = ast::Visit::visit(statement, &mut calls);
+    calls.0
 }
 
 /// What a definition does to the relations there are.

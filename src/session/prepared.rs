@@ -18,7 +18,7 @@ impl Session {
     /// Keeps the PREPARE statement `text`.
     pub(super) fn prepare(&self, statement: &Prepare, text: &str) -> Result<DataFrame> {
         if matches!(statement.input.as_ref(), LogicalPlan::Statement(_) | LogicalPlan::Ddl(_)) {
-            return plan_err!("a query, INSERT or COPY can be prepared; definitions and settings cannot");
+            return plan_err!("a query or an INSERT can be prepared; definitions and settings cannot");
         }
         let mut prepared = self.prepared();
         if prepared.contains_key(&statement.name) {

@@ -239,6 +239,7 @@ fn a_held_lock_stops_writers_with_a_message_and_readers_not() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let here = db.session().await;
         assert!(here.sql("DROP TABLE t").await.is_err() && here.sql("SET tenure.discount_rate = '0.4'").await.is_err());
+        assert!(here.sql("CREATE SCHEMA s").await.is_err() && here.sql("CREATE TABLE s.t AS SELECT 1 AS n").await.is_err());
         assert_eq!(one(&here, "SELECT n FROM t").await, "1");
         assert_eq!(one(&here, "SELECT value FROM information_schema.df_settings WHERE name = 'tenure.discount_rate'").await, "0.1");
     });
