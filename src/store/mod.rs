@@ -140,10 +140,10 @@ impl Store {
         change(&mut self.state(), Some(dir))
     }
 
-    fn change_catalog<T>(&self, change: impl FnOnce(&mut Catalog) -> T) -> Result<T, StoreError> {
+    fn change_catalog<T>(&self, change: impl FnOnce(&mut Catalog) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.change(|state, dir| {
             let mut next = state.catalog.clone();
-            let out = change(&mut next);
+            let out = change(&mut next)?;
             if let Some(dir) = dir {
                 next.write(&dir.join("catalog.json"))?;
             }
@@ -159,14 +159,14 @@ impl Store {
 
     /// Keeps a relation; one of the same name is replaced and counts as created now, unless this one `must_be_new`.
     pub fn save_relation(&self, relation: SavedRelation, must_be_new: bool) -> Result<(), StoreError> {
-        self.change(|state, _| match must_be_new && state.catalog.relations.iter().any(|r| r.name == relation.name) {
-            true => Err(StoreError::RelationExists { name: relation.name.clone() }),
-            false => Ok(()),
-        })?;
         self.change_catalog(|c| {
+            if must_be_new && c.relations.iter().any(|r| r.name == relation.name) {
+                return Err(StoreError::RelationExists { name: relation.name });
+            }
             let replaced = c.remove(|r| r.name == relation.name);
             c.replaced.extend(replaced.into_iter().map(|table| (table, now())));
             c.relations.push(relation);
+            Ok(())
         })?;
         self.sweep();
         Ok(())
@@ -174,7 +174,7 @@ impl Store {
 
     /// Forgets relations, and removes the files of those that were tables.
     pub fn remove_relations(&self, which: impl Fn(&SavedRelation) -> bool) -> Result<(), StoreError> {
-        let tables = self.change_catalog(|c| c.remove(which))?;
+        let tables = self.change_catalog(|c| Ok(c.remove(which)))?;
         self.remove_tables(tables);
         Ok(())
     }
@@ -186,11 +186,16 @@ impl Store {
 
     /// Removes the files of tables that were replaced or dropped, once nobody can be reading them any more.
     fn sweep(&self) {
-        let (old, rest): (Vec<_>, Vec<_>) =
-            self.state().catalog.replaced.iter().cloned().partition(|(_, at)| now().saturating_sub(*at) > KEPT_AFTER_REPLACEMENT);
-        if !old.is_empty() && self.change_catalog(|c| c.replaced = rest).is_ok() {
-            self.remove_tables(old.into_iter().map(|(table, _)| table).collect());
+        let is_old = |(_, at): &(String, u64)| now().saturating_sub(*at) > KEPT_AFTER_REPLACEMENT;
+        if !self.state().catalog.replaced.iter().any(is_old) {
+            return;
         }
+        let old = self.change_catalog(|c| {
+            let (old, rest) = std::mem::take(&mut c.replaced).into_iter().partition::<Vec<_>, _>(is_old);
+            c.replaced = rest;
+            Ok(old)
+        });
+        self.remove_tables(old.unwrap_or_default().into_iter().map(|(table, _)| table).collect());
     }
 
     /// Puts a finished file into the directory of a table, unless the table has been replaced or dropped meanwhile.
@@ -210,11 +215,11 @@ impl Store {
     }
 
     pub fn save_setting(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        self.change_catalog(|c| c.settings.insert(key.into(), value.into())).map(|_| ())
+        self.change_catalog(|c| Ok(c.settings.insert(key.into(), value.into()))).map(|_| ())
     }
 
     pub fn remove_setting(&self, key: &str) -> Result<(), StoreError> {
-        self.change_catalog(|c| c.settings.remove(key)).map(|_| ())
+        self.change_catalog(|c| Ok(c.settings.remove(key))).map(|_| ())
     }
 
     /// A new directory for the files of a table, with a name that no table has had.
