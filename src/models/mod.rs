@@ -104,5 +104,5 @@ impl ModelType {
     }
 }
 
-/// Every model type there is; the first of a family is the one that auto models of it have.
+/// Every model type there is: `auto` is the first, and where types of a family score the same, the auto model is of the earlier one.
 pub static MODEL_TYPES: &[&ModelType] = &[&lifetime::BG_NBD, &segment::RFM, &recommend::ITEM_KNN, &recommend::POPULARITY];
