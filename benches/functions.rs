@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tenure::models::Control;
-use tenure::models::lifetime::{BgNbd, Counts, Purchases};
+use tenure::models::lifetime::{BgNbd, Counts, FitOptions, Purchases, fit};
 use tenure::models::recommend::{Csr, ItemKnn, ItemKnnParams, Similarity};
 use tenure::{Session, SessionOptions};
 use tokio::runtime::Runtime;
@@ -33,11 +33,12 @@ fn counts(runtime: &Runtime) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
 fn lifetime(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let (x, t_x, t) = counts(&runtime);
-    let all = || Counts { x: &x, t_x: &t_x, t: &t };
+    let all = || Counts::new(&x, &t_x, &t);
     let mut group = c.benchmark_group("lifetime");
     group.throughput(Throughput::Elements(x.len() as u64)).sample_size(10);
-    group.bench_function("fit", |b| b.iter(|| BgNbd::fit(all(), None, &Control::default()).expect("a fit")));
-    let model = BgNbd::fit(all(), None, &Control::default()).expect("a fit").params;
+    let options = FitOptions::default();
+    group.bench_function("fit", |b| b.iter(|| fit::<BgNbd>(all(), &options, &Control::default()).expect("a fit")));
+    let model = fit::<BgNbd>(all(), &options, &Control::default()).expect("a fit").params;
     group.bench_function("expected_purchases and p_alive", |b| {
         b.iter(|| (model.expected_purchases_all(all(), 273.0, &Control::default()), model.p_alive_all(all())))
     });

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, StructArray, UInt64Array};
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int8Type, Int64Type, UInt64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, internal_err, not_impl_err};
@@ -24,70 +24,48 @@ pub fn day_of(ts_us: i64) -> i64 {
     ts_us.div_euclid(DAY_US)
 }
 
-/// The fields of one customer's summary, all NULL-free.
+/// The fields of one customer's summary, all NULL-free but for the values of days.
 ///
 /// | field | meaning |
 /// |---|---|
 /// | first_us, last_us | first and last purchase, µs since 1970; 0 when orders = 0 |
 /// | orders | distinct orders |
-/// | x, t_x | repeat purchase days; days from the first to the last purchase day |
 /// | gross, refunded | sums of purchases and of refunds (≥ 0), millionths |
-/// | repeat_value | value of the repeat purchase days, millionths |
-/// | valued_orders, valued_days, repeat_valued | orders, purchase days and repeat purchase days with a known value |
-/// | gap_sq | sum of squared gaps between purchase days, days² |
-/// | cut_orders, cut_x, cut_t_x | the same as of the cut |
-/// | after_days | purchase days after the cut (of a customer who has orders before it) |
+/// | valued_orders | orders with a known value |
+/// | days, values | purchase days since 1970, ascending, and the value of each, millionths; NULL where it is not known |
+/// | refund_days, refunds | days of refunds, ascending, and the value of each (≥ 0), millionths |
 pub fn summary_fields() -> Fields {
     let int = |n: &str| Field::new(n, DataType::Int64, false);
-    [
-        "first_us",
-        "last_us",
-        "orders",
-        "x",
-        "t_x",
-        "gross",
-        "refunded",
-        "repeat_value",
-        "valued_orders",
-        "valued_days",
-        "repeat_valued",
-        "gap_sq",
-        "cut_orders",
-        "cut_x",
-        "cut_t_x",
-        "after_days",
-    ]
-    .map(int)
-    .to_vec()
-    .into()
+    let list = |n: &str, t: DataType| Field::new(n, DataType::List(Arc::new(Field::new_list_field(t, true))), false);
+    let mut fields: Vec<Field> = FIGURES.map(int).to_vec();
+    fields.extend([
+        list("days", DataType::Int32),
+        list("values", DataType::Int64),
+        list("refund_days", DataType::Int32),
+        list("refunds", DataType::Int64),
+    ]);
+    fields.into()
 }
 
-/// How many fields there are.
-const FIGURES: usize = 16;
+/// The fields that are one number.
+pub const FIGURES: [&str; 6] = ["first_us", "last_us", "orders", "gross", "refunded", "valued_orders"];
 
-/// What partial aggregates hand over: the orders seen, as three parallel lists, and the refunds.
+/// What partial aggregates hand over: the orders and refunds seen, as parallel lists.
 pub fn summary_state_fields() -> Vec<FieldRef> {
     let list = |n: &str, t: DataType| Arc::new(Field::new(n, DataType::List(Arc::new(Field::new_list_field(t, true))), false));
-    vec![
-        list("order", DataType::UInt64),
-        list("ts", DataType::Int64),
-        list("value", DataType::Int64),
-        Arc::new(Field::new("refunded", DataType::Int64, false)),
-    ]
+    vec![list("order", DataType::UInt64), list("ts", DataType::Int64), list("value", DataType::Int64), list("refund", DataType::Boolean)]
 }
 
-/// `customer_summary(ts Int64 µs, kind Int8, value Int64 millionths, order UInt64, cut Int64 µs constant)`.
+/// `customer_summary(ts Int64 µs, kind Int8, value Int64 millionths, order UInt64)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct CustomerSummary {
     signature: Signature,
-    /// End of the calibration period, µs.
-    cut_us: i64,
 }
 
-impl CustomerSummary {
-    pub fn new(cut_us: i64) -> Self {
+impl Default for CustomerSummary {
+    fn default() -> Self {
         let types = vec![DataType::Int64, DataType::Int8, DataType::Int64, DataType::UInt64];
-        Self { signature: Signature::exact(types, Volatility::Immutable), cut_us }
+        Self { signature: Signature::exact(types, Volatility::Immutable) }
     }
 }
 
@@ -121,7 +99,7 @@ impl AggregateUDFImpl for CustomerSummary {
     }
 
     fn create_groups_accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(SummaryGroups::new(self.cut_us)))
+        Ok(Box::<SummaryGroups>::default())
     }
 
     fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
@@ -129,7 +107,7 @@ impl AggregateUDFImpl for CustomerSummary {
     }
 }
 
-/// One order, or the part of it that has been seen: lines merge by (group, order).
+/// One order, or the part of it that has been seen: lines merge by (group, order). Or one refund: its order is its instant.
 #[derive(Clone, Copy)]
 struct Order {
     group: u32,
@@ -138,34 +116,35 @@ struct Order {
     /// 0 while no line has a known value.
     value: i64,
     valued: bool,
+    refund: bool,
 }
 
 /// The state of all groups: arguments as in [`CustomerSummary`].
 pub struct SummaryGroups {
-    cut_us: i64,
     orders: Vec<Order>,
     /// Length of `orders` at which lines are merged next.
     merge_at: usize,
-    /// By group, millionths.
-    refunded: Vec<i64>,
+    groups: usize,
     /// Some sum is beyond what an i64 holds.
     overflown: bool,
 }
 
 impl fmt::Debug for SummaryGroups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SummaryGroups({} groups, {} orders)", self.refunded.len(), self.orders.len())
+        write!(f, "SummaryGroups({} groups, {} orders)", self.groups, self.orders.len())
     }
 }
 
 /// Lines wait unmerged until there are this many more than orders.
 const MERGE_AFTER: usize = 1 << 20;
 
-impl SummaryGroups {
-    pub fn new(cut_us: i64) -> Self {
-        Self { cut_us, merge_at: MERGE_AFTER, orders: vec![], refunded: vec![], overflown: false }
+impl Default for SummaryGroups {
+    fn default() -> Self {
+        Self { merge_at: MERGE_AFTER, orders: vec![], groups: 0, overflown: false }
     }
+}
 
+impl SummaryGroups {
     fn push(&mut self, order: Order) {
         if self.orders.len() >= self.merge_at {
             let before = self.orders.len();
@@ -177,16 +156,17 @@ impl SummaryGroups {
         self.orders.push(order);
     }
 
-    /// Sorts by (group, order) and folds the lines of one order into its earliest instant and its total.
+    /// Sorts by (group, order) and folds the lines of one order into its earliest instant and its total; refunds come after the orders.
     fn merge_lines(&mut self) {
-        self.orders = by_group(&self.orders, self.refunded.len());
+        self.orders = by_group(&self.orders, self.groups);
         let mut kept = 0;
         for chunk in self.orders.chunk_by_mut(|a, b| a.group == b.group) {
-            chunk.sort_unstable_by_key(|o| o.key);
+            chunk.sort_unstable_by_key(|o| (o.refund, o.key));
         }
         for i in 0..self.orders.len() {
             let o = self.orders[i];
-            if kept > 0 && self.orders[kept - 1].group == o.group && self.orders[kept - 1].key == o.key {
+            let same = |other: &Order| (other.group, other.refund, other.key) == (o.group, o.refund, o.key);
+            if kept > 0 && same(&self.orders[kept - 1]) {
                 let into = &mut self.orders[kept - 1];
                 into.ts = into.ts.min(o.ts);
                 into.valued |= o.valued;
@@ -208,18 +188,18 @@ impl SummaryGroups {
         Ok(())
     }
 
-    /// Takes the first `n` groups out: their merged orders by group, and their refunds.
-    fn take(&mut self, emit: EmitTo) -> (Vec<Order>, Vec<i64>) {
+    /// Takes the first groups out: their merged orders by group, and how many groups they are.
+    fn take(&mut self, emit: EmitTo) -> (Vec<Order>, usize) {
         self.merge_lines();
         match emit {
-            EmitTo::All => (std::mem::take(&mut self.orders), std::mem::take(&mut self.refunded)),
+            EmitTo::All => (std::mem::take(&mut self.orders), std::mem::take(&mut self.groups)),
             EmitTo::First(n) => {
                 let at = self.orders.partition_point(|o| (o.group as usize) < n);
                 let rest = self.orders.split_off(at);
                 let out = std::mem::replace(&mut self.orders, rest);
                 self.orders.iter_mut().for_each(|o| o.group -= n as u32);
-                let rest = self.refunded.split_off(n);
-                (out, std::mem::replace(&mut self.refunded, rest))
+                self.groups -= n;
+                (out, n)
             }
         }
     }
@@ -240,7 +220,7 @@ fn by_group(orders: &[Order], groups: usize) -> Vec<Order> {
     for g in 0..groups {
         at[g + 1] += at[g];
     }
-    let mut out = vec![Order { group: 0, key: 0, ts: 0, value: 0, valued: false }; orders.len()];
+    let mut out = vec![Order { group: 0, key: 0, ts: 0, value: 0, valued: false, refund: false }; orders.len()];
     for o in orders {
         let slot = &mut at[o.group as usize];
         out[*slot as usize] = *o;
@@ -249,70 +229,82 @@ fn by_group(orders: &[Order], groups: usize) -> Vec<Order> {
     out
 }
 
-/// One customer's figures, in the order of [`summary_fields`].
-fn summarise(orders: &mut [Order], refunded: i64, cut_us: i64, overflown: &mut bool) -> [i64; FIGURES] {
-    orders.sort_unstable_by_key(|o| (o.ts, o.key));
-    let (Some(first), Some(last)) = (orders.first().map(|o| o.ts), orders.last().map(|o| o.ts)) else {
-        return [0, 0, 0, 0, 0, 0, refunded, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    };
-    let first_day = day_of(first);
-    let (mut x, mut gap_sq, mut repeat_value, mut gross) = (0, 0i64, 0i64, 0i64);
-    let (mut cut_orders, mut cut_x, mut cut_last, mut after_days) = (0, 0, first_day, 0);
-    let (mut valued_orders, mut valued_days, mut repeat_valued) = (0, 0, 0);
-    let (mut day, mut day_valued) = (first_day, false);
-    for o in orders.iter() {
-        let d = day_of(o.ts);
-        if d != day {
-            x += 1;
-            gap_sq = gap_sq.saturating_add((d - day) * (d - day));
-            if o.ts <= cut_us {
-                cut_x += 1;
-            } else {
-                after_days += 1;
-            }
-            (day, day_valued) = (d, false);
+/// The summaries of all groups, as columns.
+#[derive(Default)]
+struct Columns {
+    figures: [Vec<i64>; FIGURES.len()],
+    days: Lists,
+    refunds: Lists,
+    overflown: bool,
+}
+
+/// Days and their values, a list a group.
+#[derive(Default)]
+struct Lists {
+    ends: Vec<i32>,
+    days: Vec<i32>,
+    values: Vec<Option<i64>>,
+}
+
+impl Columns {
+    /// Adds one customer.
+    fn push(&mut self, orders: &mut [Order]) {
+        orders.sort_unstable_by_key(|o| (o.refund, o.ts, o.key));
+        let (purchases, refunds) = orders.split_at(orders.partition_point(|o| !o.refund));
+        let [mut gross, mut refunded] = [0, 0];
+        for o in purchases {
+            self.overflown |= self.days.add(o.ts, o.valued.then_some(o.value));
+            add(&mut gross, o.value, &mut self.overflown);
         }
-        if o.valued {
-            valued_orders += 1;
-            valued_days += i64::from(!day_valued);
-            repeat_valued += i64::from(!day_valued && d != first_day);
-            day_valued = true;
+        for o in refunds {
+            self.overflown |= self.refunds.add(o.ts, Some(o.value));
+            add(&mut refunded, o.value, &mut self.overflown);
         }
-        if o.ts <= cut_us {
-            cut_orders += 1;
-            cut_last = d;
-        }
-        add(&mut gross, o.value, overflown);
-        if d != first_day {
-            add(&mut repeat_value, o.value, overflown);
+        self.days.end();
+        self.refunds.end();
+        let (first, last) = (purchases.first().map_or(0, |o| o.ts), purchases.last().map_or(0, |o| o.ts));
+        let valued = purchases.iter().filter(|o| o.valued).count() as i64;
+        for (column, v) in self.figures.iter_mut().zip([first, last, purchases.len() as i64, gross, refunded, valued]) {
+            column.push(v);
         }
     }
-    let t_x = day - first_day;
-    let orders = orders.len() as i64;
-    let cut_t_x = cut_last - first_day;
-    [
-        first,
-        last,
-        orders,
-        x,
-        t_x,
-        gross,
-        refunded,
-        repeat_value,
-        valued_orders,
-        valued_days,
-        repeat_valued,
-        gap_sq,
-        cut_orders,
-        cut_x,
-        cut_t_x,
-        after_days,
-    ]
+}
+
+impl Lists {
+    /// Adds to the day of an instant; says whether a sum is too large.
+    fn add(&mut self, ts: i64, value: Option<i64>) -> bool {
+        let day = day_of(ts).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+        let started = self.ends.last().map_or(0, |&e| e as usize);
+        let mut overflown = false;
+        match self.values.last_mut() {
+            Some(sum) if self.days.len() > started && self.days.last() == Some(&day) => {
+                if let Some(v) = value {
+                    add(sum.get_or_insert(0), v, &mut overflown);
+                }
+            }
+            _ => {
+                self.days.push(day);
+                self.values.push(value);
+            }
+        }
+        overflown
+    }
+
+    fn end(&mut self) {
+        self.ends.push(self.days.len() as i32);
+    }
+
+    fn finish(self) -> [ArrayRef; 2] {
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.ends).collect();
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        let values: ArrayRef = Arc::new(self.values.into_iter().collect::<Int64Array>());
+        [list_of(offsets.clone(), Arc::new(Int32Array::from(self.days))), list_of(offsets, values)]
+    }
 }
 
 impl GroupsAccumulator for SummaryGroups {
     fn update_batch(&mut self, values: &[ArrayRef], groups: &[usize], filter: Option<&BooleanArray>, total: usize) -> Result<()> {
-        self.refunded.resize(total, 0);
+        self.groups = total;
         let (ts, kind) = (values[0].as_primitive::<Int64Type>(), values[1].as_primitive::<Int8Type>());
         let (value, order) = (values[2].as_primitive::<Int64Type>(), values[3].as_primitive::<UInt64Type>());
         for (i, &group) in groups.iter().enumerate() {
@@ -321,9 +313,10 @@ impl GroupsAccumulator for SummaryGroups {
             }
             let valued = value.is_valid(i);
             let money = if valued { value.value(i) } else { 0 };
+            let (group, ts) = (group as u32, ts.value(i));
             match kind.value(i) {
-                kind::PURCHASE => self.push(Order { group: group as u32, key: order.value(i), ts: ts.value(i), value: money, valued }),
-                kind::REFUND => add(&mut self.refunded[group], money.saturating_abs(), &mut self.overflown),
+                kind::PURCHASE => self.push(Order { group, key: order.value(i), ts, value: money, valued, refund: false }),
+                kind::REFUND => self.push(Order { group, key: ts as u64, ts, value: money.saturating_abs(), valued, refund: true }),
                 _ => {}
             }
         }
@@ -331,47 +324,42 @@ impl GroupsAccumulator for SummaryGroups {
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        let (mut orders, refunded) = self.take(emit);
-        let mut columns: [Vec<i64>; FIGURES] = std::array::from_fn(|_| Vec::with_capacity(refunded.len()));
+        let (mut orders, groups) = self.take(emit);
+        let mut columns = Columns::default();
         let mut rest = &mut orders[..];
-        for (group, &refund) in refunded.iter().enumerate() {
+        for group in 0..groups {
             let n = rest.iter().take_while(|o| o.group as usize == group).count();
             let (mine, others) = rest.split_at_mut(n);
-            for (column, v) in columns.iter_mut().zip(summarise(mine, refund, self.cut_us, &mut self.overflown)) {
-                column.push(v);
-            }
+            columns.push(mine);
             rest = others;
         }
+        self.overflown |= columns.overflown;
         self.check()?;
-        let columns = columns.into_iter().map(|c| Arc::new(Int64Array::from(c)) as ArrayRef).collect();
-        Ok(Arc::new(StructArray::new(summary_fields(), columns, None)))
+        let mut arrays: Vec<ArrayRef> = columns.figures.into_iter().map(|c| Arc::new(Int64Array::from(c)) as ArrayRef).collect();
+        arrays.extend(columns.days.finish());
+        arrays.extend(columns.refunds.finish());
+        Ok(Arc::new(StructArray::new(summary_fields(), arrays, None)))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        let (orders, refunded) = self.take(emit);
+        let (orders, groups) = self.take(emit);
         self.check()?;
-        let mut offsets = vec![0i32; refunded.len() + 1];
-        for o in &orders {
-            offsets[o.group as usize + 1] += 1;
-        }
-        for g in 0..refunded.len() {
-            offsets[g + 1] += offsets[g];
-        }
-        lists(offsets, &orders, refunded)
+        Ok(state_of(&orders, groups))
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.refunded.resize(total, 0);
-        let (orders, refunded) = (values[0].as_list::<i32>(), values[3].as_primitive::<Int64Type>());
+        self.groups = total;
+        let orders = values[0].as_list::<i32>();
         let key = orders.values().as_primitive::<UInt64Type>();
         let ts = values[1].as_list::<i32>().values().as_primitive::<Int64Type>();
         let value = values[2].as_list::<i32>().values().as_primitive::<Int64Type>();
+        let refund = values[3].as_list::<i32>().values().as_boolean();
         for (i, &group) in groups.iter().enumerate() {
-            add(&mut self.refunded[group], refunded.value(i), &mut self.overflown);
             for j in orders.value_offsets()[i] as usize..orders.value_offsets()[i + 1] as usize {
                 let valued = value.is_valid(j);
                 let money = if valued { value.value(j) } else { 0 };
-                self.push(Order { group: group as u32, key: key.value(j), ts: ts.value(j), value: money, valued });
+                let (key, ts, refund) = (key.value(j), ts.value(j), refund.value(j));
+                self.push(Order { group: group as u32, key, ts, value: money, valued, refund });
             }
         }
         Ok(())
@@ -384,22 +372,16 @@ impl GroupsAccumulator for SummaryGroups {
         if filter.is_none() && values.iter().all(|v| v.null_count() == 0) && kinds.values().iter().all(|&k| k == kind::PURCHASE) {
             let offsets = OffsetBuffer::new(ScalarBuffer::from((0..=n as i32).collect::<Vec<_>>()));
             let list = |values: &ArrayRef| list_of(offsets.clone(), Arc::clone(values));
-            return Ok(vec![list(&values[3]), list(&values[0]), list(&values[2]), Arc::new(Int64Array::from(vec![0; n]))]);
+            let refund: ArrayRef = Arc::new(BooleanArray::from(vec![false; n]));
+            return Ok(vec![list(&values[3]), list(&values[0]), list(&values[2]), list(&refund)]);
         }
-        let mut one = SummaryGroups::new(self.cut_us);
+        let mut one = SummaryGroups::default();
         one.update_batch(values, &(0..n).collect::<Vec<_>>(), filter, n)?;
-        let mut offsets = vec![0i32; n + 1];
-        for o in &one.orders {
-            offsets[o.group as usize + 1] = 1;
-        }
-        for g in 0..n {
-            offsets[g + 1] += offsets[g];
-        }
-        lists(offsets, &one.orders, one.refunded)
+        Ok(state_of(&one.orders, n))
     }
 
     fn size(&self) -> usize {
-        self.orders.capacity() * size_of::<Order>() + self.refunded.capacity() * 8
+        self.orders.capacity() * size_of::<Order>()
     }
 }
 
@@ -408,16 +390,23 @@ fn list_of(offsets: OffsetBuffer<i32>, values: ArrayRef) -> ArrayRef {
     Arc::new(ListArray::new(field, offsets, values, None))
 }
 
-/// The state arrays; the three lists share their offsets.
-fn lists(offsets: Vec<i32>, orders: &[Order], refunded: Vec<i64>) -> Result<Vec<ArrayRef>> {
+/// The state arrays of orders that are sorted by group; the lists share their offsets.
+fn state_of(orders: &[Order], groups: usize) -> Vec<ArrayRef> {
+    let mut offsets = vec![0i32; groups + 1];
+    for o in orders {
+        offsets[o.group as usize + 1] += 1;
+    }
+    for g in 0..groups {
+        offsets[g + 1] += offsets[g];
+    }
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     let list = |values: ArrayRef| list_of(offsets.clone(), values);
-    Ok(vec![
+    vec![
         list(Arc::new(orders.iter().map(|o| o.key).collect::<UInt64Array>())),
         list(Arc::new(orders.iter().map(|o| o.ts).collect::<Int64Array>())),
         list(Arc::new(orders.iter().map(|o| o.valued.then_some(o.value)).collect::<Int64Array>())),
-        Arc::new(Int64Array::from(refunded)),
-    ])
+        list(Arc::new(orders.iter().map(|o| Some(o.refund)).collect::<BooleanArray>())),
+    ]
 }
 
 #[cfg(test)]
@@ -436,8 +425,18 @@ mod tests {
         ]
     }
 
-    fn row(a: &ArrayRef, i: usize) -> Vec<i64> {
-        a.as_struct().columns().iter().map(|c| c.as_primitive::<Int64Type>().value(i)).collect()
+    type Valued = Vec<(i32, Option<i64>)>;
+
+    /// The figures, then days with their values, then refunds.
+    fn row(a: &ArrayRef, i: usize) -> (Vec<i64>, Valued, Valued) {
+        let columns = a.as_struct().columns();
+        let figures = columns[..FIGURES.len()].iter().map(|c| c.as_primitive::<Int64Type>().value(i)).collect();
+        let list = |at: usize| {
+            let (days, values) = (columns[at].as_list::<i32>().value(i), columns[at + 1].as_list::<i32>().value(i));
+            let days = days.as_primitive::<datafusion::arrow::datatypes::Int32Type>().values().to_vec();
+            days.into_iter().zip(values.as_primitive::<Int64Type>()).collect()
+        };
+        (figures, list(FIGURES.len()), list(FIGURES.len() + 2))
     }
 
     const ROWS: [(i64, i8, i64, u64); 7] = [
@@ -451,24 +450,26 @@ mod tests {
     ];
 
     #[test]
-    fn orders_days_refunds_and_the_cut() {
-        let mut g = SummaryGroups::new(14 * D);
+    fn orders_days_and_refunds() {
+        let mut g = SummaryGroups::default();
         g.update_batch(&batch(&ROWS), &[0; 7], None, 1).unwrap();
-        let got = row(&g.evaluate(EmitTo::All).unwrap(), 0);
-        assert_eq!(got, [10 * D + 5, 20 * D, 4, 2, 10, 387, 40, 207, 4, 3, 2, 16 + 36, 3, 1, 4, 1]);
+        let (figures, days, refunds) = row(&g.evaluate(EmitTo::All).unwrap(), 0);
+        assert_eq!(figures, [10 * D + 5, 20 * D, 4, 387, 40, 4]);
+        assert_eq!(days, [(10, Some(180)), (14, Some(200)), (20, Some(7))]);
+        assert_eq!(refunds, [(15, Some(40))]);
     }
 
     #[test]
     fn partial_states_in_any_order_give_the_same_summary() {
         let whole = {
-            let mut g = SummaryGroups::new(14 * D);
+            let mut g = SummaryGroups::default();
             g.update_batch(&batch(&ROWS), &[0, 0, 0, 0, 0, 0, 1], None, 2).unwrap();
             g.evaluate(EmitTo::All).unwrap()
         };
-        let mut last = SummaryGroups::new(14 * D);
+        let mut last = SummaryGroups::default();
         for part in [&ROWS[3..], &ROWS[..3]] {
             let groups: Vec<usize> = part.iter().map(|r| usize::from(r.1 == 0)).collect();
-            let mut g = SummaryGroups::new(14 * D);
+            let mut g = SummaryGroups::default();
             g.update_batch(&batch(part), &groups, None, 2).unwrap();
             let first = g.state(EmitTo::First(1)).unwrap();
             last.merge_batch(&first, &[0], 2).unwrap();
@@ -476,7 +477,7 @@ mod tests {
             last.merge_batch(&second, &[1], 2).unwrap();
         }
         assert_eq!(&last.evaluate(EmitTo::All).unwrap(), &whole);
-        let mut skipped = SummaryGroups::new(14 * D);
+        let mut skipped = SummaryGroups::default();
         let state = skipped.convert_to_state(&batch(&ROWS), None).unwrap();
         skipped.merge_batch(&state, &[0, 0, 0, 0, 0, 0, 1], 2).unwrap();
         assert_eq!(&skipped.evaluate(EmitTo::All).unwrap(), &whole);
@@ -486,22 +487,24 @@ mod tests {
     fn a_purchase_without_a_value_is_no_purchase_of_zero_and_a_sum_too_large_is_an_error() {
         let mut rows = batch(&[(D, 1, 10, 1), (2 * D, 1, 0, 2), (3 * D, 1, 20, 3), (3 * D, 1, 5, 4)]);
         rows[2] = Arc::new(Int64Array::from(vec![Some(10), None, Some(20), Some(5)]));
-        let mut part = SummaryGroups::new(9 * D);
+        let mut part = SummaryGroups::default();
         part.update_batch(&rows, &[0; 4], None, 1).unwrap();
-        let mut whole = SummaryGroups::new(9 * D);
+        let mut whole = SummaryGroups::default();
         whole.merge_batch(&part.state(EmitTo::All).unwrap(), &[0], 1).unwrap();
-        assert_eq!(row(&whole.evaluate(EmitTo::All).unwrap(), 0)[2..11], [4, 2, 2, 35, 0, 25, 3, 2, 1]);
+        let (figures, days, _) = row(&whole.evaluate(EmitTo::All).unwrap(), 0);
+        assert_eq!(figures[2..], [4, 35, 0, 3]);
+        assert_eq!(days, [(1, Some(10)), (2, None), (3, Some(25))]);
 
-        let mut large = SummaryGroups::new(0);
+        let mut large = SummaryGroups::default();
         large.update_batch(&batch(&[(D, 1, i64::MAX, 1), (2 * D, 1, 1, 2)]), &[0; 2], None, 1).unwrap();
         assert!(large.evaluate(EmitTo::All).unwrap_err().to_string().contains("larger unit"));
     }
 
     #[test]
     fn a_customer_without_purchases_has_no_orders() {
-        let mut g = SummaryGroups::new(0);
+        let mut g = SummaryGroups::default();
         g.update_batch(&batch(&[(D, 0, 0, 0), (D, 2, -5, 1)]), &[0, 1], None, 3).unwrap();
         let a = g.evaluate(EmitTo::All).unwrap();
-        assert_eq!((row(&a, 0)[2], row(&a, 1)[6], row(&a, 2)[2]), (0, 5, 0));
+        assert_eq!((row(&a, 0).0[2], row(&a, 1).0[4], row(&a, 2).0[2]), (0, 5, 0));
     }
 }

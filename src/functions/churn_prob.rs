@@ -35,6 +35,7 @@ impl CustomerFunction for ChurnProb {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 90.0);
-        by_lifetime(pin, args.text("model"), move |model, p, _| Ok(model.purchases.p_no_purchase_all(p.counts(), days))).await
+        by_lifetime(pin, args.text("model"), move |model, _, counts, control| model.purchases.p_no_purchase_all(counts, days, control))
+            .await
     }
 }

@@ -42,10 +42,6 @@ impl CustomerFunction for Clv {
         need_amount(pin, "clv").await?;
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let rate = pin.config().discount_rate();
-        by_lifetime(pin, args.text("model"), move |model, p, control| {
-            let purchases = model.purchases.discounted_purchases_all(p.counts(), days, rate, control)?;
-            Ok((0..purchases.len()).map(|i| purchases[i] * model.expected_order_value(p.repeat_valued[i], p.mean_value[i])).collect())
-        })
-        .await
+        by_lifetime(pin, args.text("model"), move |model, p, counts, control| model.values(counts, p.spending(), days, rate, control)).await
     }
 }

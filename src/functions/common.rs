@@ -5,12 +5,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Float64Array};
 use datafusion::common::Result;
 
-use super::customer::{Kernel, Purchasers};
+use super::customer::Kernel;
 use super::pin::{Pin, Versioned, blocking};
 use super::prelude::fit_error;
 use super::spec::{ArgKind, Argument};
 use crate::events::EventColumn;
-use crate::models::lifetime::Lifetime;
+use crate::features::{Purchasers, UserCovariates};
+use crate::models::lifetime::{Counts, Lifetime};
 use crate::models::{Control, ModelError};
 
 pub const USER: Argument = Argument { name: "user_id", kind: ArgKind::User, default: None, about: "the customer's key" };
@@ -34,15 +35,28 @@ pub const FHL: &str =
 pub async fn by_lifetime(
     pin: &dyn Pin,
     model: Option<&str>,
-    compute: impl FnOnce(&Lifetime, &Purchasers, &Control) -> Result<Vec<f64>, ModelError> + Send + 'static,
+    compute: impl FnOnce(&Lifetime, &Purchasers, Counts<'_>, &Control) -> Result<Vec<f64>, ModelError> + Send + 'static,
 ) -> Result<Kernel> {
     let (customers, fitted) = (pin.customers().await?, pin.lifetime(model).await?);
+    let covariates = covariates(pin, &fitted.model).await?;
     blocking(Control::default(), move |control| {
-        let p = Purchasers::of(&customers);
-        let values = compute(&fitted.model, &p, control).map_err(fit_error)?;
+        let p = customers.today();
+        let covariates = covariates.map(|c| c.of(&p.codes));
+        let values = compute(&fitted.model, p, p.counts_with(covariates.as_ref()), control).map_err(fit_error)?;
         Ok(Kernel::Values(Arc::new(p.column(customers.len(), &values))))
     })
     .await
+}
+
+/// What a model with covariates needs of the customers; `None` for one without.
+pub async fn covariates(pin: &dyn Pin, model: &Lifetime) -> Result<Option<UserCovariates>> {
+    let wanted = model.purchases.covariates();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut columns: Vec<&str> = wanted.iter().map(|name| name.split_once('=').map_or(name.as_str(), |(column, _)| column)).collect();
+    columns.dedup();
+    pin.covariates(&columns.join(", "), Some(wanted)).await.map(Some)
 }
 
 /// The error of a value function on events without an amount.

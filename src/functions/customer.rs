@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, Float64Array};
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -223,41 +223,6 @@ impl ScalarUDFImpl for CustomerUdf {
             out = cast(&out, args.return_field.data_type())?;
         }
         if constant { Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?)) } else { Ok(ColumnarValue::Array(out)) }
-    }
-}
-
-/// The customers of a snapshot who have purchased, as the lifetime models take them.
-pub struct Purchasers {
-    pub codes: Vec<u32>,
-    pub x: Vec<u32>,
-    pub t_x: Vec<u32>,
-    pub t: Vec<u32>,
-    /// Repeat purchase days with a known value, and their mean value.
-    pub repeat_valued: Vec<u32>,
-    pub mean_value: Vec<f64>,
-}
-
-impl Purchasers {
-    pub fn of(customers: &Customers) -> Self {
-        let codes = customers.purchasers();
-        let pick = |v: &[u32]| codes.iter().map(|&c| v[c as usize]).collect();
-        let (x, t_x, t) = (pick(&customers.x), pick(&customers.t_x), pick(&customers.t));
-        let repeat_valued = pick(&customers.repeat_valued);
-        let mean_value = codes.iter().map(|&c| customers.mean_value[c as usize]).collect();
-        Self { codes, x, t_x, t, repeat_valued, mean_value }
-    }
-
-    pub fn counts(&self) -> crate::models::lifetime::Counts<'_> {
-        crate::models::lifetime::Counts { x: &self.x, t_x: &self.t_x, t: &self.t }
-    }
-
-    /// A column by customer code from values by purchaser: NULL for everybody else, and for what is not finite.
-    pub fn column(&self, users: usize, values: &[f64]) -> Float64Array {
-        let mut out: Vec<Option<f64>> = vec![None; users];
-        for (&code, &v) in self.codes.iter().zip(values) {
-            out[code as usize] = v.is_finite().then_some(v);
-        }
-        out.into()
     }
 }
 

@@ -20,7 +20,7 @@ use super::prelude::*;
 use super::rfm::RfmFunction;
 use super::total_value::TotalValue;
 use crate::events::{EventColumn, run};
-use crate::features::{Customers, NO_CODE};
+use crate::features::{Customers, NO_CODE, day_of};
 use crate::models::ModelError;
 
 #[derive(Debug)]
@@ -128,7 +128,7 @@ async fn column(name: &str, pin: &dyn Pin, args: &CallArgs, c: &Customers) -> Re
         "user_id" => Arc::clone(&c.keys.array),
         "first_ts" => Arc::new(of_buyers(c, |i| c.first_us[i]).collect::<TimestampMicrosecondArray>()),
         "last_ts" => Arc::new(of_buyers(c, |i| c.last_us[i]).collect::<TimestampMicrosecondArray>()),
-        "tenure_days" => Arc::new(of_buyers(c, |i| i64::from(c.t[i])).collect::<Int64Array>()),
+        "tenure_days" => Arc::new(of_buyers(c, |i| day_of(c.as_of_us) - day_of(c.first_us[i])).collect::<Int64Array>()),
         "n_orders" => Arc::new(Int64Array::from_iter_values(c.orders.iter().map(|&o| i64::from(o)))),
         "repeat_orders" => Arc::new(Int64Array::from_iter_values(c.orders.iter().map(|&o| i64::from(o.saturating_sub(1))))),
         "recency_days" => Arc::new(of_buyers(c, |i| c.recency_days(i)).collect::<Float64Array>()),
@@ -138,7 +138,11 @@ async fn column(name: &str, pin: &dyn Pin, args: &CallArgs, c: &Customers) -> Re
             Arc::new((0..n).map(|i| (c.valued_orders[i] > 0).then(|| mean(i))).collect::<Float64Array>())
         }
         "avg_days_between_orders" => {
-            Arc::new((0..n).map(|i| (c.x[i] > 0).then(|| f64::from(c.t_x[i]) / f64::from(c.x[i]))).collect::<Float64Array>())
+            let gap = |i: usize| {
+                let mine = c.history.of(i);
+                (mine.repeats() > 0).then(|| (mine.last() - i64::from(mine.days[0])) as f64 / mine.repeats() as f64)
+            };
+            Arc::new((0..n).map(gap).collect::<Float64Array>())
         }
         "top_channel" => top_channel(pin, c).await?,
         "r" | "f" | "m" | "segment" => match figure(&RfmFunction, pin, args, n).await?.as_struct().column_by_name(name) {

@@ -38,9 +38,6 @@ impl CustomerFunction for ExpectedOrderValue {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         need_amount(pin, "expected_order_value").await?;
-        by_lifetime(pin, args.text("model"), |model, p, _| {
-            Ok((0..p.x.len()).map(|i| model.expected_order_value(p.repeat_valued[i], p.mean_value[i])).collect())
-        })
-        .await
+        by_lifetime(pin, args.text("model"), |model, p, _, _| Ok(model.order_values(p.spending()))).await
     }
 }

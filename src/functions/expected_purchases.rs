@@ -10,12 +10,21 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "expected_purchases",
     section: "Customer value",
     form: Form::Scalar,
-    arguments: &[USER, horizon("365"), MODEL],
+    arguments: &[
+        USER,
+        horizon("365"),
+        MODEL,
+        Argument { name: "start", kind: ArgKind::Days, default: Some("0"), about: "where the window begins, from as_of" },
+    ],
     returns: "Float64",
     unit: "purchase days",
     columns: &[],
     summary: "Expected number of days with a purchase within the horizon.",
-    behaviour: &["Purchases on one calendar day (UTC) count once.", "Not discounted."],
+    behaviour: &[
+        "Purchases on one calendar day (UTC) count once.",
+        "Not discounted.",
+        "With start, the window is the one of that length that begins so long after as_of: start => 30, horizon => 30 is the second month from now.",
+    ],
     nulls: NULLS,
     method: BG_NBD,
     source: FHL,
@@ -35,7 +44,14 @@ impl CustomerFunction for ExpectedPurchases {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
-        by_lifetime(pin, args.text("model"), move |model, p, control| model.purchases.expected_purchases_all(p.counts(), days, control))
-            .await
+        let from = args.days("start", pin.snapshot().await?.as_of_us, 0.0);
+        by_lifetime(pin, args.text("model"), move |model, _, counts, control| {
+            let until = |h: f64| model.purchases.expected_purchases_all(counts, h, control);
+            if from == 0.0 {
+                return until(days);
+            }
+            Ok(until(from + days)?.into_iter().zip(until(from)?).map(|(to, from)| (to - from).max(0.0)).collect())
+        })
+        .await
     }
 }

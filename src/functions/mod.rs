@@ -30,7 +30,7 @@ mod spec;
 mod total_value;
 
 pub use args::CallArgs;
-pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, Purchasers, as_customer_udf};
+pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf};
 pub use model_versions::record as model_record;
 pub use pin::{KeyTypes, Pin, Versioned, blocking};
 pub use prelude::fit_error;

@@ -37,6 +37,6 @@ impl CustomerFunction for PAlive {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        by_lifetime(pin, args.text("model"), |model, p, _| Ok(model.purchases.p_alive_all(p.counts()))).await
+        by_lifetime(pin, args.text("model"), |model, _, counts, _| Ok(model.purchases.p_alive_all(counts))).await
     }
 }

@@ -10,7 +10,7 @@ use datafusion::execution::SessionState;
 
 use crate::config::TenureConfig;
 use crate::events::Snapshot;
-use crate::features::{Customers, Interactions};
+use crate::features::{Customers, Interactions, UserCovariates};
 use crate::models::Control;
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
@@ -36,6 +36,8 @@ pub trait Pin: Send + Sync {
     async fn interactions(&self) -> Result<Arc<Interactions>>;
     /// The model of that name, or the auto model.
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>>;
+    /// Columns of `users` ('column, column') as numbers; `wanted` are the names that a fitted model has.
+    async fn covariates(&self, names: &str, wanted: Option<&[String]>) -> Result<UserCovariates>;
     async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>>;
     async fn recommender(&self, model: Option<&str>) -> Result<Arc<Versioned<ItemModel>>>;
     /// Whether each version of a model still fits the events: `None`, or why it is stale.

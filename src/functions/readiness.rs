@@ -63,9 +63,9 @@ impl RelationFunction for Readiness {
         };
         let facts = Facts {
             buyers: customers.orders.iter().filter(|&&o| o > 0).count(),
-            repeat_buyers: customers.x.iter().filter(|&&x| x > 0).count(),
+            repeat_buyers: customers.today().x.iter().filter(|&&x| x > 0).count(),
             days: (snapshot.as_of_us - snapshot.min_us) as f64 / crate::features::DAY_US as f64,
-            valued_repeat_buyers: customers.mean_value.iter().filter(|&&v| v > 0.0).count(),
+            valued_repeat_buyers: customers.today().mean_value.iter().filter(|&&v| v > 0.0).count(),
             items: interactions.as_ref().map_or(0, |i| i.items.len()),
             pairs: interactions.as_ref().map_or(0, |i| i.strong.columns.len().max(i.weak.columns.len())),
         };

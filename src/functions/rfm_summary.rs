@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 use super::customer::coerced;
 use super::prelude::*;
 use crate::events::{kind, millionths};
-use crate::features::{SummaryGroups, day_of, summary_state_fields};
+use crate::features::{History, SummaryGroups, day_of, summary_state_fields};
 
 pub static SPEC: FunctionSpec = FunctionSpec {
     name: "rfm_summary",
@@ -93,7 +93,7 @@ impl RfmSummary {
         let as_of_us = given
             .or(self.as_of_us)
             .ok_or_else(|| exec_datafusion_err!("rfm_summary() needs as_of => ... here: there is no tenure session to take it from"))?;
-        Ok(State { as_of_us, groups: SummaryGroups::new(as_of_us) })
+        Ok(State { as_of_us, groups: SummaryGroups::default() })
     }
 }
 
@@ -172,20 +172,16 @@ impl State {
     }
 
     fn answer(&self, summary: &StructArray) -> Result<ArrayRef> {
-        let at = |name: &str| {
-            summary.column_by_name(name).map(|c| c.as_primitive::<Int64Type>()).ok_or_else(|| exec_datafusion_err!("no {name}"))
-        };
-        let (first, orders, x, t_x, repeat) = (at("first_us")?, at("orders")?, at("x")?, at("t_x")?, at("repeat_value")?);
-        let valued = at("repeat_valued")?;
+        let histories = History::of_summary(summary)?;
         let n = summary.len();
-        let mean = |i: usize| if valued.value(i) == 0 { 0.0 } else { repeat.value(i) as f64 / 1e6 / valued.value(i) as f64 };
+        let first = |i: usize| histories.of(i).days.first().copied().map_or(0, i64::from);
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(x.clone()),
-            Arc::new(t_x.clone()),
-            Arc::new(Int64Array::from_iter_values((0..n).map(|i| day_of(self.as_of_us) - day_of(first.value(i))))),
-            Arc::new(Float64Array::from_iter_values((0..n).map(mean))),
+            Arc::new(Int64Array::from_iter_values((0..n).map(|i| histories.of(i).repeats() as i64))),
+            Arc::new(Int64Array::from_iter_values((0..n).map(|i| histories.of(i).last() - first(i)))),
+            Arc::new(Int64Array::from_iter_values((0..n).map(|i| day_of(self.as_of_us) - first(i)))),
+            Arc::new(Float64Array::from_iter_values((0..n).map(|i| histories.of(i).repeat_value().1))),
         ];
-        let bought = (0..n).map(|i| orders.value(i) > 0).collect::<Vec<_>>();
+        let bought = (0..n).map(|i| !histories.of(i).days.is_empty()).collect::<Vec<_>>();
         Ok(Arc::new(StructArray::new(fields(), columns, Some(bought.into()))))
     }
 }

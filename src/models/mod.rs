@@ -19,7 +19,7 @@ pub use parts::{Column, Part, part};
 use std::fmt;
 use std::sync::Arc;
 
-use lifetime::{Counts, Fit, Purchases};
+use lifetime::{Fit, Purchases, Sample};
 use recommend::{Csr, Recommender};
 
 /// What a model answers, and so which functions it can stand behind.
@@ -66,6 +66,9 @@ pub struct ModelType {
     pub name: &'static str,
     pub about: &'static str,
     pub options: &'static [OptionSpec],
+    /// Whether it plays when a model of its family is chosen automatically, and whether it is a baseline, which is played and never chosen.
+    pub in_auto: bool,
+    pub baseline: bool,
     pub make: Make,
 }
 
@@ -84,7 +87,7 @@ pub type Read<M> = fn(&[Part]) -> Result<M, ModelError>;
 
 /// How models of a type are fitted, and read back from the tables they wrote.
 pub enum Make {
-    Purchases { fit: fn(Counts<'_>, &Options, &Control) -> Result<Fit<AnyPurchases>, ModelError>, read: Read<AnyPurchases> },
+    Purchases { fit: fn(&Sample<'_>, &Options, &Control) -> Result<Fit<AnyPurchases>, ModelError>, read: Read<AnyPurchases> },
     Rfm,
     Recommender { fit: fn(&Csr, &Options, &Control) -> Result<AnyRecommender, ModelError>, read: Read<AnyRecommender> },
 }
@@ -104,5 +107,6 @@ impl ModelType {
     }
 }
 
-/// Every model type there is: `auto` is the first, and where types of a family score the same, the auto model is of the earlier one.
-pub static MODEL_TYPES: &[&ModelType] = &[&lifetime::BG_NBD, &segment::RFM, &recommend::ITEM_KNN, &recommend::POPULARITY];
+/// Every model type there is. Where types of a family score the same, the auto model is of the earlier one.
+pub static MODEL_TYPES: &[&ModelType] =
+    &[&lifetime::BG_NBD, &lifetime::MBG_NBD, &segment::RFM, &recommend::ITEM_KNN, &recommend::POPULARITY];

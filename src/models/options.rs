@@ -27,6 +27,11 @@ pub enum Allowed {
         least: f64,
         most: f64,
     },
+    /// A number.
+    Number {
+        least: f64,
+        most: f64,
+    },
     Text,
 }
 
@@ -62,6 +67,7 @@ impl OptionSpec {
             Allowed::OneOf(values) => values.contains(&value.to_lowercase().as_str()),
             Allowed::Whole { least, most } => value.parse::<u64>().is_ok_and(|n| (least..=most).contains(&n)),
             Allowed::Days { least, most } => days(value).is_some_and(|d| (least..=most).contains(&d)),
+            Allowed::Number { least, most } => value.parse::<f64>().is_ok_and(|n| (least..=most).contains(&n)),
             Allowed::Text => true,
         }
     }
@@ -73,6 +79,7 @@ impl OptionSpec {
             Allowed::Whole { least, most } if most == u64::MAX => format!("a whole number from {least}"),
             Allowed::Whole { least, most } => format!("a whole number from {least} to {most}"),
             Allowed::Days { least, most } => format!("{least} to {most} days, such as '90 days'"),
+            Allowed::Number { least, most } => format!("a number from {least} to {most}"),
             Allowed::Text => "text".into(),
         }
     }
@@ -141,6 +148,11 @@ impl Options {
     /// The value of an option that takes a whole number; 0 for any other.
     pub fn whole(&self, name: &str) -> u64 {
         self.get(name).parse().unwrap_or(0)
+    }
+
+    /// The value of an option that takes a number; 0 for any other.
+    pub fn number(&self, name: &str) -> f64 {
+        self.get(name).parse().unwrap_or(0.0)
     }
 
     /// Length of the part of the log to score on; `None` when the model is not to be scored.

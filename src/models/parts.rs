@@ -69,6 +69,15 @@ impl Part {
         }
     }
 
+    /// A column of finite numbers.
+    pub fn finite(&self, name: &str) -> Result<&[f64], ModelError> {
+        let values = self.f64(name)?;
+        match values.iter().find(|v| !v.is_finite()) {
+            Some(value) => Err(ModelError::Damaged(format!("{name} = {value} in table '{}'", self.name))),
+            None => Ok(values),
+        }
+    }
+
     /// The one value of a column, which must be above 0.
     pub fn positive(&self, name: &str) -> Result<f64, ModelError> {
         match self.number(name)? {

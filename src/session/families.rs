@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::events::{EventColumn, Snapshot};
-use crate::features::{Calibration, Customers, Interactions};
-use crate::functions::Purchasers;
-use crate::models::lifetime::{Counts, Fit, GammaGamma, Lifetime};
-use crate::models::metrics::{log_loss, mae, rmse, roc_auc};
+use super::lifetime::Study;
+use crate::features::{Customers, Interactions};
 use crate::models::recommend::{Csr, ItemModel, last_item_holdout};
 use crate::models::segment::{Cuts, Rfm, default_rules};
-use crate::models::{AnyPurchases, AnyRecommender, Control, Make, ModelError, Options, Part};
+use crate::models::{AnyRecommender, Control, Make, ModelError, Options, Part};
+use crate::store::Trial;
 
 /// At most this many users are ranked for a recommender's hold-out.
 const HOLDOUT_USERS: usize = 2_000;
@@ -26,6 +24,8 @@ pub struct Outcome {
     pub eval_from_us: Option<i64>,
     pub users: u64,
     pub warnings: Vec<String>,
+    /// What was played to choose the type.
+    pub trials: Vec<Trial>,
 }
 
 impl Outcome {
@@ -39,118 +39,29 @@ impl Outcome {
         self.metrics.get(&format!("baseline_{}", self.metric?)).copied()
     }
 
-    fn measured(&mut self, name: &str, value: f64) {
+    pub fn measured(&mut self, name: &str, value: f64) {
         if value.is_finite() {
             self.metrics.insert(name.to_owned(), value);
         }
     }
 }
 
-/// Fits a model of the type in `options` to what it takes.
+/// Fits a model of the type in `options` to what it takes; `start` are the parameters of the last version.
 pub fn fit(
-    snapshot: &Snapshot,
-    customers: &Customers,
+    study: &Study<'_>,
     interactions: Option<&Interactions>,
     options: &Options,
-    control: &Control,
+    start: Option<&[f64]>,
 ) -> Result<Outcome, ModelError> {
     match (&options.kind.make, interactions) {
-        (Make::Purchases { fit, .. }, _) => lifetime(snapshot, customers, &|counts| fit(counts, options, control), options, control),
-        (Make::Rfm, _) => segment(customers),
-        (Make::Recommender { fit, .. }, Some(i)) => recommend(i, &|matrix| fit(matrix, options, control), options, control),
+        (Make::Purchases { .. }, _) => study.fit(options, start),
+        (Make::Rfm, _) => segment(study.customers),
+        (Make::Recommender { fit, .. }, Some(i)) => recommend(i, &|matrix| fit(matrix, options, study.control), options, study.control),
         (Make::Recommender { .. }, None) => Err(ModelError::TooLittleData("the events have no items".into())),
     }
 }
 
-type FitPurchases<'a> = &'a dyn Fn(Counts<'_>) -> Result<Fit<AnyPurchases>, ModelError>;
 type FitRecommender<'a> = &'a dyn Fn(&Csr) -> Result<AnyRecommender, ModelError>;
-
-/// A model of purchases with gamma-gamma; scored by fitting on the calibration period and predicting what came after it.
-fn lifetime(
-    snapshot: &Snapshot,
-    customers: &Customers,
-    fit_purchases: FitPurchases<'_>,
-    options: &Options,
-    control: &Control,
-) -> Result<Outcome, ModelError> {
-    let p = Purchasers::of(customers);
-    let mut out = Outcome { users: p.codes.len() as u64, metric: Some("rmse"), ..Outcome::default() };
-    let fit = fit_purchases(p.counts())?;
-    let gross: f64 = customers.gross.iter().map(|&v| v as f64 / 1e6).sum();
-    let refunded: f64 = customers.refunded.iter().map(|&v| v as f64 / 1e6).sum();
-    let valued_days: f64 = customers.valued_days.iter().map(|&n| f64::from(n)).sum();
-    let mut spend = None;
-    if snapshot.contract.has(EventColumn::Amount) && options.is("spend", "gamma_gamma") {
-        match GammaGamma::fit(&p.repeat_valued, &p.mean_value, None, control) {
-            Ok(f) => spend = Some(f.params),
-            Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
-            Err(e) => out.warnings.push(format!("spend is the mean of all customers, because gamma_gamma could not be fitted: {e}")),
-        }
-    }
-    let model = Lifetime {
-        purchases: fit.params,
-        spend,
-        mean_value: if valued_days > 0.0 { gross / valued_days } else { 0.0 },
-        net_ratio: if gross > 0.0 { (1.0 - refunded / gross).clamp(0.0, 1.0) } else { 1.0 },
-        log_likelihood: fit.log_likelihood,
-        customers: fit.customers,
-    };
-    if fit.on_edge {
-        let what = "a parameter lies on the edge of the search: the data show next to no departure, or one rate for all; predictions hold, parameters do not";
-        out.warnings.push(what.into());
-    }
-    out.parameters = model.parameters().into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
-    out.parts = model.to_parts();
-    if options.holdout_days().is_some() {
-        match &customers.calibration {
-            Some(c) => {
-                if let Some(asked) = options.holdout_days().filter(|d| c.horizon_days < *d - 1e-6) {
-                    out.warnings.push(format!("held out {:.1} days instead of {asked}: a third of the log at most", c.horizon_days));
-                }
-                score_lifetime(c, fit_purchases, control, &mut out)?;
-            }
-            None => out.warnings.push("not scored: the log is too short for a hold-out of a week".into()),
-        }
-    }
-    Ok(out)
-}
-
-fn score_lifetime(c: &Calibration, fit: FitPurchases<'_>, control: &Control, out: &mut Outcome) -> Result<(), ModelError> {
-    let counts = Counts { x: &c.x, t_x: &c.t_x, t: &c.t };
-    let model = match fit(counts) {
-        Ok(f) => f.params,
-        Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
-        Err(e) => {
-            out.warnings.push(format!("not scored: {e}"));
-            return Ok(());
-        }
-    };
-    let expected = model.expected_purchases_all(counts, c.horizon_days, control)?;
-    let churn = model.p_no_purchase_all(counts, c.horizon_days);
-    let actual: Vec<f64> = c.after.iter().map(|&n| f64::from(n)).collect();
-    let left: Vec<bool> = c.after.iter().map(|&n| n == 0).collect();
-    // The baseline a merchant would use: everybody goes on at their own rate so far.
-    let naive: Vec<f64> = c.x.iter().zip(&c.t).map(|(&x, &t)| c.horizon_days * f64::from(x) / f64::from(t.max(1))).collect();
-    // In the calibration period: who had not purchased in its last stretch of the same length.
-    let base = {
-        let lapsed = |i: usize| f64::from(c.t[i] - c.t_x[i].min(c.t[i])) >= c.horizon_days;
-        let old: Vec<usize> = (0..c.t.len()).filter(|&i| f64::from(c.t[i]) >= c.horizon_days).collect();
-        if old.is_empty() { 0.5 } else { old.iter().filter(|&&i| lapsed(i)).count() as f64 / old.len() as f64 }
-    };
-    out.measured("rmse", rmse(&expected, &actual));
-    out.measured("baseline_rmse", rmse(&naive, &actual));
-    out.measured("mae", mae(&expected, &actual));
-    out.measured("baseline_mae", mae(&naive, &actual));
-    let (sum, truth): (f64, f64) = (expected.iter().sum(), actual.iter().sum());
-    out.measured("bias_pct", 100.0 * (sum - truth) / truth);
-    out.measured("baseline_bias_pct", 100.0 * (naive.iter().sum::<f64>() - truth) / truth);
-    out.measured("roc_auc", roc_auc(&churn, &left));
-    out.measured("log_loss", log_loss(&churn, &left));
-    out.measured("baseline_log_loss", log_loss(&vec![base; left.len()], &left));
-    out.horizon_days = Some(c.horizon_days);
-    out.eval_from_us = Some(c.cut_us);
-    Ok(())
-}
 
 /// RFM: the cut points of the customers who have purchased.
 fn segment(customers: &Customers) -> Result<Outcome, ModelError> {

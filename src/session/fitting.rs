@@ -8,14 +8,14 @@ use datafusion::error::DataFusionError;
 
 use super::engine::Engine;
 use super::families::{self, Outcome};
+use super::lifetime::Study;
 use crate::events::Snapshot;
-use crate::features::Customers;
 use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
-use crate::models::{Control, Family, HOLDOUT_DAYS, MODEL_TYPES, Make, ModelType, Options, Part};
-use crate::store::{Existing, Origin, StoreError, VersionInfo};
+use crate::models::{Control, Family, MODEL_TYPES, Make, ModelType, Options, Part};
+use crate::store::{Existing, Origin, StoreError, Trial, VersionInfo};
 use crate::text::did_you_mean;
 
 /// Checks what was given WITH (...).
@@ -30,11 +30,8 @@ pub fn options_of(v: &VersionInfo) -> Result<Options> {
     options(known_type(&v.model_type)?, &given)
 }
 
-/// The model type of that name; `auto` is the first.
+/// The model type of that name.
 pub fn known_type(name: &str) -> Result<&'static ModelType> {
-    if name.eq_ignore_ascii_case("auto") {
-        return Ok(MODEL_TYPES[0]);
-    }
     match ModelType::of(name) {
         Some(t) => Ok(t),
         None => {
@@ -42,6 +39,16 @@ pub fn known_type(name: &str) -> Result<&'static ModelType> {
             let hint = did_you_mean(name, names.iter().copied(), "'", "'");
             plan_err!("unknown model_type '{name}'{hint} Allowed: auto, {}", names.join(", "))
         }
+    }
+}
+
+/// The types that play for `auto` in a family, with the options given; those that do not take them are left out, unless none does.
+pub fn auto_candidates(family: Family, given: &[(String, String)]) -> Result<Vec<Options>> {
+    let types: Vec<&'static ModelType> = MODEL_TYPES.iter().copied().filter(|t| t.family() == family && t.in_auto).collect();
+    let fitting: Vec<Options> = types.iter().filter_map(|t| Options::new(t, given).ok()).collect();
+    match (fitting.is_empty(), types.first()) {
+        (true, Some(first)) => options(first, given).map(|o| vec![o]),
+        _ => Ok(fitting),
     }
 }
 
@@ -89,7 +96,7 @@ pub struct Created {
 }
 
 /// Fits a model on the pinned snapshot and writes a version of it. Of several `candidates` of one family the one that scores best on
-/// the hold-out is taken, the first of equals.
+/// hold-outs is taken, the first of equals.
 ///
 /// `existing` is how a user's statement meets a model of that name; without it the version is appended and made active.
 pub async fn create(
@@ -105,22 +112,35 @@ pub async fn create(
     let snapshot = pin.snapshot().await?;
     let customers = pin.customers().await?;
     engine.report(&format!("fitting {name}"), 0.0);
-    let mut fitted = vec![];
-    for options in candidates {
-        let own = match options.holdout_days() {
-            // Another hold-out than the one every snapshot is read with needs another reading.
-            Some(d) if (d - HOLDOUT_DAYS).abs() > 1e-9 && options.kind.family() == Family::Lifetime => {
-                Arc::new(Customers::read(pin.state(), &snapshot, d).await?)
-            }
-            _ => Arc::clone(&customers),
-        };
-        let interactions = if options.kind.family() == Family::Recommend { Some(pin.interactions().await?) } else { None };
-        let (o, s) = (options.clone(), Arc::clone(&snapshot));
-        let fit = move |c: &Control| families::fit(&s, &own, interactions.as_deref(), &o, c).map_err(fit_error);
-        let outcome = blocking(control.clone(), fit).await?;
-        fitted.push((options, outcome));
-    }
-    let (options, outcome) = best(fitted)?;
+    let Some(first) = candidates.first() else { return plan_err!("there is no model type for this") };
+    let family = first.kind.family();
+    let interactions = if family == Family::Recommend { Some(pin.interactions().await?) } else { None };
+    let covariates = match first.get("covariates") {
+        "" => None,
+        names => Some(pin.covariates(names, None).await?),
+    };
+    // A version of the same type is a good place to start from.
+    let last = engine.store.model(name).and_then(|m| m.active_version().cloned());
+    let start = move |options: &Options| {
+        let last = last.as_ref().filter(|v| v.model_type == options.kind.name && existing != Some(Existing::Replace))?;
+        Some(last.parameters.iter().map(|(_, v)| *v).collect::<Vec<f64>>())
+    };
+    let shared = Arc::clone(&snapshot);
+    let fit = move |control: &Control| {
+        let study = Study { snapshot: &shared, customers: &customers, covariates: covariates.as_ref(), control };
+        let one = |options: &Options| families::fit(&study, interactions.as_deref(), options, start(options).as_deref());
+        if family == Family::Lifetime && candidates.len() > 1 {
+            let (at, trials) = study.tournament(&candidates).map_err(fit_error)?;
+            let options = candidates[at].clone();
+            let mut outcome = one(&options).map_err(fit_error)?;
+            outcome.warnings.extend(chosen(&options, &trials));
+            outcome.trials = trials;
+            return Ok((options, outcome));
+        }
+        let fitted = candidates.iter().map(|o| Ok((o.clone(), one(o)?))).collect::<Result<Vec<_>, _>>().map_err(fit_error)?;
+        best(fitted)
+    };
+    let (options, outcome) = blocking(control.clone(), fit).await?;
     let append = existing.is_none_or(|e| e == Existing::Append);
     let (info, parts) = version_info(&snapshot, &options, outcome, started);
     // A look at the past does not change what an auto model is today.
@@ -137,6 +157,20 @@ pub async fn create(
         }
         Err(e) => Err(DataFusionError::External(Box::new(e))),
     }
+}
+
+/// What the tournament says of its choice, where it is not the first type or there is nothing to say.
+fn chosen(options: &Options, trials: &[Trial]) -> Option<String> {
+    let mean = |kind: &str| {
+        let values: Option<Vec<f64>> = trials.iter().filter(|t| t.model_type == kind).map(|t| t.value).collect();
+        values.filter(|v| !v.is_empty()).map(|v| v.iter().sum::<f64>() / v.len() as f64)
+    };
+    let mut kinds: Vec<&str> = trials.iter().map(|t| t.model_type.as_str()).collect();
+    kinds.dedup();
+    let winner = mean(options.kind.name)?;
+    let others: Vec<String> =
+        kinds.iter().filter(|k| **k != options.kind.name).filter_map(|k| Some(format!("{k} {:.4}", mean(k)?))).collect();
+    Some(format!("{} was chosen by its mean rmse of {winner:.4} on rolling hold-outs; others: {}", options.kind.name, others.join(", ")))
 }
 
 /// The one that scores best, with a word on the others.
@@ -218,6 +252,7 @@ fn version_info(snapshot: &Snapshot, options: &Options, mut o: Outcome, started:
         size_bytes: 0,
         metrics: o.metrics,
         parameters: o.parameters,
+        trials: o.trials,
     };
     (info, o.parts)
 }

@@ -7,6 +7,7 @@ mod engine;
 mod errors;
 mod families;
 mod fitting;
+mod lifetime;
 mod model_statements;
 mod pin;
 mod prepared;

@@ -21,7 +21,7 @@ use super::pin::QueryPin;
 use super::statement::{Change, Statement};
 use crate::events::quote;
 use crate::functions::{LazyExec, MakeRows, model_record};
-use crate::models::Options;
+use crate::models::{Family, Options};
 use crate::store::{Existing, Origin, StoreError, VersionInfo};
 
 fn stored(e: StoreError) -> DataFusionError {
@@ -43,16 +43,19 @@ impl Session {
                 if kind.len() > 1 {
                     return plan_err!("option model_type is given twice");
                 }
-                let options = fitting::options(known_type(kind.first().map_or("auto", |(_, v)| v.as_str()))?, &rest)?;
+                let candidates = match kind.first().map_or("auto", |(_, v)| v.as_str()) {
+                    auto if auto.eq_ignore_ascii_case("auto") => fitting::auto_candidates(Family::Lifetime, &rest)?,
+                    name => vec![fitting::options(known_type(name)?, &rest)?],
+                };
                 let existing = if or_replace { Existing::Replace } else { Existing::Create };
-                self.fit(Fit { name, options, origin: Origin::User, existing, as_of: None, if_not_exists })
+                self.fit(Fit { name, candidates, origin: Origin::User, existing, as_of: None, if_not_exists })
             }
             Statement::RefreshModel { name, as_of } => {
                 let pin = QueryPin::new(Arc::clone(&self.engine), self.ctx.state());
                 let record = model_record(&pin, &name)?;
                 let Some(v) = record.active_version() else { return plan_err!("model '{name}' has no active version") };
-                let options = fitting::options_of(v)?;
-                self.fit(Fit { options, name, origin: record.origin, existing: Existing::Append, as_of, if_not_exists: false })
+                let candidates = vec![fitting::options_of(v)?];
+                self.fit(Fit { candidates, name, origin: record.origin, existing: Existing::Append, as_of, if_not_exists: false })
             }
             Statement::AlterModel { name, change } => {
                 let record = model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
@@ -122,7 +125,8 @@ fn nothing() -> Result<LogicalPlan> {
 #[derive(Debug, Clone)]
 struct Fit {
     name: String,
-    options: Options,
+    /// The types that play for it.
+    candidates: Vec<Options>,
     origin: Origin,
     existing: Existing,
     as_of: Option<String>,
@@ -192,7 +196,7 @@ fn result(name: &str, status: &str, v: &VersionInfo) -> Result<RecordBatch> {
 
 impl FitTable {
     async fn run(self, mut state: SessionState) -> Result<RecordBatch> {
-        let Fit { name, options, origin, existing, as_of, if_not_exists } = self.fit;
+        let Fit { name, candidates, origin, existing, as_of, if_not_exists } = self.fit;
         let there = || match self.engine.store.model(&name) {
             Some(record) if if_not_exists => record.active_version().cloned(),
             _ => None,
@@ -205,7 +209,7 @@ impl FitTable {
         }
         let replaced = self.engine.store.model(&name).is_some();
         let pin = QueryPin::new(Arc::clone(&self.engine), state);
-        let created = match fitting::create(&pin, &self.engine, &name, origin, vec![options], Some(existing)).await {
+        let created = match fitting::create(&pin, &self.engine, &name, origin, candidates, Some(existing)).await {
             Ok(created) => created,
             // Another process may have made it meanwhile.
             Err(e) => return there().map_or(Err(e), |v| result(&name, "unchanged", &v)),
@@ -248,7 +252,8 @@ impl TableProvider for FitTable {
             let (table, state, projection) = (table.clone(), state.clone(), projection.clone());
             async move { Ok(table.run(state).await?.project(&projection)?) }.boxed()
         });
-        let title = format!("model {} ({})", self.fit.name, self.fit.options.kind.name);
+        let kinds: Vec<&str> = self.fit.candidates.iter().map(|o| o.kind.name).collect();
+        let title = format!("model {} ({})", self.fit.name, kinds.join(", "));
         Ok(Arc::new(LazyExec::new(title, schema, 1, make)))
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::ident;
+use datafusion::prelude::SessionContext;
 use tokio::sync::OnceCell;
 
 use super::binding::refuse_calls;
@@ -13,13 +15,17 @@ use super::engine::{Engine, SnapshotData};
 use super::fitting::{self, Fitted};
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{Snapshot, time_text};
-use crate::features::{Customers, DAY_US, Interactions};
+use crate::features::{Customers, DAY_US, Interactions, UserCovariates};
 use crate::functions::{Bound, CUSTOMER_FUNCTIONS, CallArgs, Pin, Versioned, model_record, read_rfm_rules};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
 use crate::models::{Family, HOLDOUT_DAYS, MODEL_TYPES};
 use crate::store::{ModelRecord, Origin, Store, VersionInfo};
+
+/// The relation of what is known of the users, and its key.
+const USERS: &str = "users";
+const USER_ID: &str = "user_id";
 
 /// Rows may grow by this share, and `as_of` move by this share of the hold-out, before an auto model is fitted again.
 const ROWS_TOLERANCE: f64 = 0.05;
@@ -101,7 +107,7 @@ impl QueryPin {
     }
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
-        let ctx = datafusion::prelude::SessionContext::new_with_state(self.state.clone());
+        let ctx = SessionContext::new_with_state(self.state.clone());
         let read = async {
             let table = ctx.table(relation).await?;
             refuse_calls(table.logical_plan(), relation)?;
@@ -201,7 +207,7 @@ impl QueryPin {
         if let Some(fitted) = self.engine.loaded(&unsaved) {
             return Ok(fitted);
         }
-        let options = MODEL_TYPES.iter().filter(|t| t.family() == family).map(|t| fitting::options(t, &[])).collect::<Result<Vec<_>>>()?;
+        let options = fitting::auto_candidates(family, &[])?;
         let created = fitting::create(self, &self.engine, name, Origin::Auto, options, None).await?;
         self.forget_records();
         match created.unsaved {
@@ -297,7 +303,7 @@ impl Pin for QueryPin {
         let data = self.data().await?;
         let read = || async {
             self.engine.report("reading customers", 0.0);
-            let customers = Customers::read(&self.state, &data.snapshot, HOLDOUT_DAYS).await?;
+            let customers = Customers::read(&self.state, &data.snapshot).await?;
             self.engine.report("reading customers", 1.0);
             Ok::<_, datafusion::error::DataFusionError>(Arc::new(customers))
         };
@@ -333,6 +339,21 @@ impl Pin for QueryPin {
             Fitted::Lifetime(m) => Ok(m),
             other => other.wrong("lifetime"),
         }
+    }
+
+    async fn covariates(&self, names: &str, wanted: Option<&[String]>) -> Result<UserCovariates> {
+        let customers = self.customers().await?;
+        let ctx = SessionContext::new_with_state(self.state.clone());
+        let read = async {
+            let table = ctx.table(USERS).await?;
+            refuse_calls(table.logical_plan(), USERS)?;
+            let names = std::iter::once(USER_ID).chain(names.split(',').map(str::trim).filter(|n| !n.is_empty()));
+            table.select(names.map(ident).collect::<Vec<_>>())?.collect().await
+        };
+        let batches = read
+            .await
+            .or_else(|e| plan_err!("covariates = '{names}': columns of '{USERS}' are needed: {}", e.find_root().strip_backtrace()))?;
+        UserCovariates::new(&customers.keys, &batches, wanted)
     }
 
     async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>> {

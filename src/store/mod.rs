@@ -27,7 +27,7 @@ use catalog::Catalog;
 pub use catalog::{RelationKind, SavedRelation};
 pub use error::StoreError;
 use lock::Lock;
-pub use models::{Existing, ModelRecord, Origin, VersionInfo};
+pub use models::{Existing, ModelRecord, Origin, Trial, VersionInfo};
 use models::{Models, Shelf};
 
 /// How long a writer waits for another one.

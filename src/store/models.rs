@@ -71,6 +71,27 @@ pub struct VersionInfo {
     /// All figures on the hold-out.
     pub metrics: BTreeMap<String, f64>,
     pub parameters: Vec<(String, f64)>,
+    #[serde(default)]
+    pub trials: Vec<Trial>,
+}
+
+/// One model type on one hold-out: a row of `training_log`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    pub model_type: String,
+    /// 1 is the latest.
+    pub fold: u32,
+    pub eval_from_us: i64,
+    pub eval_to_us: i64,
+    pub users: u64,
+    pub metric: String,
+    pub value: Option<f64>,
+    pub baseline_value: Option<f64>,
+    pub bias_pct: Option<f64>,
+    pub seconds: f64,
+    pub chosen: bool,
+    /// Why there is no figure.
+    pub problem: Option<String>,
 }
 
 /// A model and its versions, ascending.

@@ -13,10 +13,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Fit;
 use super::optimise::{Derivatives, Problem};
 use super::special::{digamma, lgamma, trigamma};
-use crate::models::{Control, ModelError};
+use super::{Fit, Parameter};
+use crate::models::{Column, Control, ModelError, Part};
 
 /// Customers with a known order value below which the variance within customers and between them cannot be told apart at all.
 const FEWEST_SPENDERS: usize = 2;
@@ -26,7 +26,9 @@ const PIECE: usize = 4_096;
 const MEAN_TO_MODE: f64 = 20.0;
 
 /// e^±7 for the shapes: a standard deviation of 3 % of the mean is as good as none, and far beyond it ln B(px, q) loses its digits.
-const PROBLEM: Problem<3> = Problem { model: "gamma_gamma", lower: [-7.0, -7.0, -14.0], upper: [7.0, 7.0, 14.0] };
+fn problem(customers: f64) -> Problem {
+    Problem::plain("gamma_gamma", vec![-7.0, -7.0, -14.0], vec![7.0, 7.0, 14.0], customers)
+}
 
 /// The parameters; `v` is in the unit of money, `p` and `q` are shapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +37,64 @@ pub struct GammaGamma {
     pub q: f64,
     pub v: f64,
 }
+
+/// The parameters that were estimated, and how sure they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spend {
+    pub params: GammaGamma,
+    /// Principal axes of the uncertainty of the log-parameters, one standard error each.
+    pub axes: Vec<Vec<f64>>,
+}
+
+impl Spend {
+    /// Parameters that are certain.
+    pub fn known(params: GammaGamma) -> Self {
+        Self { params, axes: vec![] }
+    }
+
+    /// The model moved by one standard error along each principal axis.
+    pub fn axes(&self) -> impl Iterator<Item = Self> {
+        let GammaGamma { p, q, v } = self.params;
+        let moved = move |axis: &Vec<f64>| GammaGamma { p: p * axis[0].exp(), q: q * axis[1].exp(), v: v * axis[2].exp() };
+        self.axes.iter().map(moved).map(Self::known)
+    }
+
+    /// p, q and v.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let GammaGamma { p, q, v } = self.params;
+        let deviation = |i: usize| (!self.axes.is_empty()).then(|| self.axes.iter().map(|axis| axis[i] * axis[i]).sum::<f64>().sqrt());
+        let one = |(i, (name, value)): (usize, (&str, f64))| Parameter {
+            name: name.into(),
+            value,
+            error: deviation(i).map(|d| d * value),
+            log_error: deviation(i),
+        };
+        [("p", p), ("q", q), ("v", v)].into_iter().enumerate().map(one).collect()
+    }
+
+    pub fn to_parts(&self) -> Vec<Part> {
+        let GammaGamma { p, q, v } = self.params;
+        let mut parts = vec![Part::row(TABLE, &[("p", p), ("q", q), ("v", v)])];
+        if !self.axes.is_empty() {
+            parts.push(Part::new(AXES, vec![("move", Column::F64(self.axes.concat()))]));
+        }
+        parts
+    }
+
+    /// Reads what [`Spend::to_parts`] wrote; `None` where it wrote nothing.
+    pub fn from_parts(parts: &[Part]) -> Result<Option<Self>, ModelError> {
+        let Some(row) = parts.iter().find(|p| p.name == TABLE) else { return Ok(None) };
+        let params = GammaGamma { p: row.positive("p")?, q: row.positive("q")?, v: row.positive("v")? };
+        let axes = match parts.iter().find(|p| p.name == AXES) {
+            Some(axes) => axes.finite("move")?.chunks_exact(3).map(<[f64]>::to_vec).collect(),
+            None => vec![],
+        };
+        Ok(Some(Self { params, axes }))
+    }
+}
+
+const TABLE: &str = "gamma_gamma";
+const AXES: &str = "gamma_gamma_axes";
 
 impl GammaGamma {
     /// Fits the parameters to customers with `x` repeat purchases of the mean value `mean_value`, by maximum likelihood.
@@ -45,19 +105,19 @@ impl GammaGamma {
     /// # Errors
     /// `TooLittleData` if fewer than two customers remain, `Option` for slices of different length or an impossible start, `Cancelled`,
     /// `NotConverged`.
-    pub fn fit(x: &[u32], mean_value: &[f64], start: Option<GammaGamma>, control: &Control) -> Result<Fit<GammaGamma>, ModelError> {
+    pub fn fit(x: &[u32], mean_value: &[f64], start: Option<GammaGamma>, control: &Control) -> Result<Fit<Spend>, ModelError> {
         let spenders = Spenders::new(x, mean_value)?;
         let start = match start {
             Some(given) => given.checked_logarithms(spenders.unit)?,
             None => [2.0_f64.ln(), 3.0_f64.ln(), 0.0],
         };
-        let scale = 1.0 / spenders.customers;
-        let optimum = PROBLEM.maximise(start, control, |at| spenders.log_likelihood(at).scaled(scale))?;
-        let [p, q, v] = optimum.at.map(f64::exp);
+        let optimum = problem(spenders.customers).maximise(&start, control, |at| spenders.log_likelihood(&[at[0], at[1], at[2]]).into())?;
+        let [p, q, v] = [0, 1, 2].map(|i| optimum.at[i].exp());
         Ok(Fit {
-            params: GammaGamma { p, q, v: v * spenders.unit },
-            log_likelihood: (optimum.value - spenders.unit.ln()) * spenders.customers,
+            params: Spend { params: GammaGamma { p, q, v: v * spenders.unit }, axes: optimum.axes },
+            log_likelihood: optimum.log_likelihood - spenders.unit.ln() * spenders.customers,
             customers: spenders.customers as u64,
+            parameters: 3,
             rows: spenders.rows.len(),
             evaluations: optimum.evaluations,
             gradient_norm: optimum.gradient_norm,
@@ -257,9 +317,9 @@ mod tests {
         let truth = GammaGamma { p: 6.0, q: 3.7, v: 15.0 };
         let (mut x, mut value) = simulated(truth, 20_000);
         let pounds = GammaGamma::fit(&x, &value, None, &control).unwrap();
-        assert!((pounds.params.p / truth.p - 1.0).abs() < 0.1 && (pounds.params.q / truth.q - 1.0).abs() < 0.1);
+        assert!((pounds.params.params.p / truth.p - 1.0).abs() < 0.1 && (pounds.params.params.q / truth.q - 1.0).abs() < 0.1);
         let by_customer: f64 =
-            x.iter().zip(&value).filter(|&(&x, _)| x > 0).map(|(&x, &m)| pounds.params.log_likelihood(x.into(), m)).sum();
+            x.iter().zip(&value).filter(|&(&x, _)| x > 0).map(|(&x, &m)| pounds.params.params.log_likelihood(x.into(), m)).sum();
         assert!((by_customer - pounds.log_likelihood).abs() < 1e-9 * by_customer.abs());
 
         x.reverse();
@@ -267,8 +327,8 @@ mod tests {
         assert_eq!(GammaGamma::fit(&x, &value, None, &control).unwrap(), pounds);
         for unit in [1e-7, 1e9] {
             let scaled: Vec<f64> = value.iter().map(|m| m * unit).collect();
-            let other = GammaGamma::fit(&x, &scaled, None, &control).unwrap().params;
-            assert!((other.p / pounds.params.p - 1.0).abs() < 1e-7 && (other.v / unit / pounds.params.v - 1.0).abs() < 1e-7);
+            let other = GammaGamma::fit(&x, &scaled, None, &control).unwrap().params.params;
+            assert!((other.p / pounds.params.params.p - 1.0).abs() < 1e-7 && (other.v / unit / pounds.params.params.v - 1.0).abs() < 1e-7);
         }
     }
 
@@ -279,7 +339,7 @@ mod tests {
         assert_eq!(error.to_string(), "1 of 4 customers have a repeat purchase of positive value; gamma_gamma needs at least 2");
         for (x, value) in [([1, 1, 1], [9.0, 9.0, 9.0]), ([1, 5, 90], [1e-3, 7.0, 1e8])] {
             let fit = GammaGamma::fit(&x, &value, None, &control).unwrap();
-            let expected = fit.params.expected_value(2.0, 10.0);
+            let expected = fit.params.params.expected_value(2.0, 10.0);
             assert!(fit.log_likelihood.is_finite() && expected.is_finite() && expected > 0.0, "{fit:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! Lifetime value: "buy till you die" models of how often a customer comes back, and of what an order is worth.
 //!
-//! * [`BgNbd`]: purchases and silent departure. Fader, Hardie and Lee, "Counting your customers the easy way", Marketing Science 24 (2005).
+//! * [`BgNbd`], [`MbgNbd`]: purchases and silent departure after a purchase. Fader, Hardie and Lee, "Counting your customers the easy way", Marketing
+//!   Science 24 (2005).
 //! * [`GammaGamma`]: the value of an order. Fader and Hardie, "The gamma-gamma model of monetary value" (2013).
 //! * [`Lifetime`]: both together, and the share of the gross value that refunds leave.
 //!
@@ -10,19 +11,102 @@
 //!
 //! A log-likelihood in days differs from one in weeks by the Jacobian of the density of purchase times: LL(weeks) = LL(days) + Σx·ln 7.
 
-mod bg_nbd;
+mod beta_geometric;
+#[cfg(test)]
+mod check;
+mod fit;
 mod gamma_gamma;
+mod histories;
+mod interval;
 mod optimise;
+mod predict;
+mod process;
 mod special;
 mod value;
 
-pub use bg_nbd::{BG_NBD, BgNbd};
-pub use gamma_gamma::GammaGamma;
-pub use value::Lifetime;
+pub use beta_geometric::{BG_NBD, BgNbd, MBG_NBD, MbgNbd};
+pub use fit::{FitOptions, fit};
+pub use gamma_gamma::{GammaGamma, Spend};
+pub use interval::{Interval, Worth};
+pub use predict::Estimated;
+pub use process::{Alive, Likelihood, Process};
+pub use value::{Lifetime, Refunds, Spending};
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::models::{Control, ModelError, Part};
+use crate::models::{Allowed, AnyPurchases, Control, Make, ModelError, ModelType, OptionSpec, Options, Part};
+
+/// The options of every model of purchases.
+static OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "spend",
+        default: "gamma_gamma",
+        allowed: Allowed::OneOf(&["gamma_gamma", "mean"]),
+        about: "gamma_gamma: each customer's own expected value; mean: the same for everybody",
+    },
+    OptionSpec {
+        name: "covariates",
+        default: "",
+        allowed: Allowed::Text,
+        about: "columns of `users`, 'column, column', on which the rate of purchases and the rate of departure depend",
+    },
+    OptionSpec {
+        name: "l2",
+        default: "0",
+        allowed: Allowed::Number { least: 0.0, most: 1e6 },
+        about: "weight of ½·Σ(θ − θ₀)² a customer, θ the logarithms of the parameters, θ₀ the start of the search",
+    },
+    OptionSpec {
+        name: "l2_covariates",
+        default: "0",
+        allowed: Allowed::Number { least: 0.0, most: 1e6 },
+        about: "weight of ½·Σγ² a customer, γ the coefficients of standardised covariates",
+    },
+];
+
+/// The type of a model that is a process with a likelihood.
+const fn parametric<M: process::Likelihood>(about: &'static str, in_auto: bool) -> ModelType {
+    fn fit_any<M: process::Likelihood>(data: &Sample<'_>, options: &Options, control: &Control) -> Result<Fit<AnyPurchases>, ModelError> {
+        let options =
+            FitOptions { start: data.start.map(<[f64]>::to_vec), l2: options.number("l2"), l2_covariates: options.number("l2_covariates") };
+        Ok(fit::<M>(data.counts, &options, control)?.map(|model| Arc::new(model) as AnyPurchases))
+    }
+    fn read_any<M: process::Likelihood>(parts: &[Part]) -> Result<AnyPurchases, ModelError> {
+        Ok(Arc::new(Estimated::<M>::from_parts(parts)?))
+    }
+    ModelType {
+        name: M::NAME,
+        about,
+        options: OPTIONS,
+        in_auto,
+        baseline: false,
+        make: Make::Purchases { fit: fit_any::<M>, read: read_any::<M> },
+    }
+}
+
+/// What a model of purchases is fitted to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    pub counts: Counts<'a>,
+    /// Parameters to start from, those of the last version.
+    pub start: Option<&'a [f64]>,
+}
+
+/// The days on which each customer purchased, as days since the first of them: 0 first, ascending.
+#[derive(Clone, Copy, Debug)]
+pub struct PurchaseDays<'a> {
+    /// Customer i has `days[ends[i−1]..ends[i]]`.
+    pub ends: &'a [usize],
+    pub days: &'a [u32],
+}
+
+impl PurchaseDays<'_> {
+    pub fn of(&self, customer: usize) -> &[u32] {
+        let start = customer.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.days[start..self.ends[customer]]
+    }
+}
 
 /// The purchase histories of the customers who purchased, in days; entry i of each slice belongs to customer i.
 #[derive(Clone, Copy, Debug)]
@@ -33,27 +117,85 @@ pub struct Counts<'a> {
     pub t_x: &'a [u32],
     /// Days from the first purchase to the day of observation.
     pub t: &'a [u32],
+    /// The purchase days themselves, for models that need more than x, t_x and T.
+    pub days: Option<PurchaseDays<'a>>,
+    pub covariates: Option<&'a Covariates>,
+}
+
+impl<'a> Counts<'a> {
+    /// Customers of whom nothing else is known.
+    pub fn new(x: &'a [u32], t_x: &'a [u32], t: &'a [u32]) -> Self {
+        Self { x, t_x, t, days: None, covariates: None }
+    }
+}
+
+/// What else is known of the customers and does not change: numbers, in cells of customers who have them all in common.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Covariates {
+    pub names: Vec<String>,
+    /// The distinct rows, one number a name.
+    pub rows: Vec<Vec<f64>>,
+    /// Index into `rows`, for each customer.
+    pub cell: Vec<u32>,
+}
+
+/// A parameter as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    pub name: String,
+    pub value: f64,
+    /// The standard error of the parameter, and of its logarithm where it is positive by nature; `None` where it was not estimated.
+    pub error: Option<f64>,
+    pub log_error: Option<f64>,
+}
+
+impl Parameter {
+    /// A parameter that is known, or not worth a standard error.
+    pub fn known(name: &str, value: f64) -> Self {
+        Self { name: name.into(), value, error: None, log_error: None }
+    }
+
+    /// The 95 % interval: symmetric in the logarithm of what is positive by nature.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        const Z: f64 = 1.959_963_984_540_054;
+        match (self.log_error, self.error) {
+            (Some(e), _) => Some((self.value * (-Z * e).exp(), self.value * (Z * e).exp())),
+            (None, Some(e)) => Some((self.value - Z * e, self.value + Z * e)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// How many purchases each customer will make: what is true of the living, by distinct history.
+#[derive(Clone, Debug)]
+pub struct Futures {
+    pub p_alive: Vec<f64>,
+    /// Index into `counts`, for each customer.
+    pub of_customer: Vec<u32>,
+    /// P(n purchases | alive) for n = 0, 1, …
+    pub counts: Vec<Vec<f32>>,
 }
 
 /// A fitted model of how often customers purchase. Answers are one a customer, in the order of `counts`, independent of the number of threads;
-/// all panic if the slices of `counts` differ in length.
+/// all panic if the slices of `counts` differ in length. Where a horizon, a rate or a count is taken, an impossible one is an error (`Option`), and so is
+/// a control that says stop (`Cancelled`).
 pub trait Purchases: fmt::Debug + Send + Sync {
-    /// The parameters by name, in the order in which they are shown.
-    fn parameters(&self) -> Vec<(&'static str, f64)>;
+    /// In the order in which they are shown.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// The covariates that `counts` must bring.
+    fn covariates(&self) -> &[String] {
+        &[]
+    }
 
     /// P(alive at T).
     fn p_alive_all(&self, counts: Counts<'_>) -> Vec<f64>;
 
     /// Expected purchases in the `horizon_days` after T.
-    ///
-    /// # Errors
-    /// `Option` for a horizon that is negative or not finite, `Cancelled`.
     fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
 
-    /// Expected purchases in the `horizon_days` after T, each discounted from its day back to T by `annual_rate` (0.1 is 10 % a year).
-    ///
-    /// # Errors
-    /// `Option` for a horizon or a rate that is negative or not finite, `Cancelled`.
+    /// Expected purchases in the `horizon_days` after T, each discounted from its day back to T by `annual_rate` (0.1 is 10 % a year). An infinite
+    /// horizon needs a rate above 0, and gives the discounted expected residual transactions (DERT).
     fn discounted_purchases_all(
         &self,
         counts: Counts<'_>,
@@ -63,20 +205,38 @@ pub trait Purchases: fmt::Debug + Send + Sync {
     ) -> Result<Vec<f64>, ModelError>;
 
     /// P(no purchase in the `horizon_days` after T); a horizon below 0 counts as 0.
-    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64) -> Vec<f64>;
+    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
+
+    /// P(exactly n purchases in the `horizon_days` after T).
+    fn p_count_all(&self, counts: Counts<'_>, n: u32, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
+
+    /// Days from T by which the next purchase has come with probability one half, of those who come again; NaN where it is not in sight.
+    fn next_purchase_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError>;
+
+    /// E[X(T)]: the purchases after the first that a customer of that age would have been expected to make, before anything is known of them. Of `counts`
+    /// only `t` and the covariates are read.
+    fn expected_new_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError>;
+
+    /// The distribution of the number of purchases in the `horizon_days` after T.
+    fn futures(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Futures, ModelError>;
+
+    /// The model moved by one standard error along each principal axis of the uncertainty of its parameters.
+    fn axes(&self) -> Vec<AnyPurchases>;
 
     /// The model as tables, to be read back by its type.
     fn to_parts(&self) -> Vec<Part>;
 }
 
 /// A maximum-likelihood fit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fit<P> {
     pub params: P,
     /// Of all customers together, with time in days and money in the unit given.
     pub log_likelihood: f64,
     /// Customers that entered the likelihood.
     pub customers: u64,
+    /// How many parameters were estimated.
+    pub parameters: usize,
     /// Distinct rows among them, which is what the fit costs.
     pub rows: usize,
     /// Evaluations of the likelihood with its derivatives.
@@ -90,7 +250,7 @@ pub struct Fit<P> {
 impl<P> Fit<P> {
     /// The same fit with its parameters in another form.
     pub fn map<Q>(self, f: impl FnOnce(P) -> Q) -> Fit<Q> {
-        let Self { params, log_likelihood, customers, rows, evaluations, gradient_norm, on_edge } = self;
-        Fit { params: f(params), log_likelihood, customers, rows, evaluations, gradient_norm, on_edge }
+        let Self { params, log_likelihood, customers, parameters, rows, evaluations, gradient_norm, on_edge } = self;
+        Fit { params: f(params), log_likelihood, customers, parameters, rows, evaluations, gradient_norm, on_edge }
     }
 }

@@ -1,49 +1,151 @@
 //! What a customer is worth: purchases by the value of an order, net of refunds.
 
-use super::GammaGamma;
-use crate::models::{AnyPurchases, Column, ModelError, Part, Read, part};
+use super::gamma_gamma::Spend;
+use super::{Counts, Parameter};
+use crate::models::{AnyPurchases, Column, Control, ModelError, Part, Read, part};
 
 /// The lifetime model: purchases, spend, and the share of gross value that refunds leave.
 #[derive(Clone, Debug)]
 pub struct Lifetime {
     pub purchases: AnyPurchases,
     /// `None` where the data could not carry it.
-    pub spend: Option<GammaGamma>,
-    /// Gross mean value of an order over all customers, which stands in when `spend` is `None`.
+    pub spend: Option<Spend>,
+    /// Gross mean value of an order over all customers, which stands in when `spend` is `None`, and the squared coefficient of variation of one.
     pub mean_value: f64,
-    /// Net value / gross value.
-    pub net_ratio: f64,
+    pub value_cv2: f64,
+    pub refunds: Refunds,
     /// Of `purchases`, in days.
     pub log_likelihood: f64,
-    /// Customers that `purchases` was fitted to.
+    /// Customers that `purchases` was fitted to, and the parameters estimated.
     pub customers: u64,
+    pub estimated: u64,
+}
+
+/// What is known of the customers' spend; entry i of each slice belongs to customer i.
+#[derive(Clone, Copy, Debug)]
+pub struct Spending<'a> {
+    /// Repeat purchase days with a known value, and their mean value.
+    pub repeat_valued: &'a [u32],
+    pub mean_value: &'a [f64],
+    /// Purchases and refunds so far, and purchase days with a known value.
+    pub gross: &'a [f64],
+    pub refunded: &'a [f64],
+    pub valued_days: &'a [u32],
+}
+
+/// The share of gross value that goes back, as a credibility estimate (Bühlmann 1967): (K·share + n·r)/(K + n) for a customer who has given back the share r of
+/// n orders. K is that of a beta-binomial fitted by moments, an order being kept or given back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Refunds {
+    /// Over all customers.
+    pub share: f64,
+    /// K, in orders; the larger, the less a customer's own returns say.
+    pub strength: f64,
+}
+
+/// A strength at which a customer's own returns say nothing.
+const NOTHING_OF_ITS_OWN: f64 = 1e9;
+
+impl Refunds {
+    /// From the customers' purchases and refunds.
+    pub fn estimate(spending: Spending<'_>) -> Self {
+        let share_of = |i: usize| (spending.refunded[i] / spending.gross[i]).clamp(0.0, 1.0);
+        let bought: Vec<usize> = (0..spending.gross.len()).filter(|&i| spending.gross[i] > 0.0 && spending.valued_days[i] > 0).collect();
+        let (gross, refunded) =
+            bought.iter().fold((0.0, 0.0), |(g, r), &i| (g + spending.gross[i], r + spending.refunded[i].min(spending.gross[i])));
+        if gross <= 0.0 || refunded <= 0.0 {
+            return Self { share: 0.0, strength: NOTHING_OF_ITS_OWN };
+        }
+        // Moments of shares that each come from n orders: E(r − m)² = m(1−m)/n + (1 − 1/n)·m(1−m)/(K+1).
+        let n = |i: &usize| f64::from(spending.valued_days[*i]);
+        let mean = bought.iter().map(|i| n(i) * share_of(*i)).sum::<f64>() / bought.iter().map(n).sum::<f64>();
+        let whole = mean * (1.0 - mean);
+        let several: Vec<usize> = bought.iter().copied().filter(|i| spending.valued_days[*i] > 1).collect();
+        let (mut seen, mut chance, mut own) = (0.0, 0.0, 0.0);
+        for i in &several {
+            seen += (share_of(*i) - mean).powi(2);
+            chance += whole / n(i);
+            own += whole * (1.0 - 1.0 / n(i));
+        }
+        let correlation = if own > 0.0 { ((seen - chance) / own).clamp(0.0, 1.0) } else { 0.0 };
+        let strength = if correlation > 1e-6 { (1.0 / correlation - 1.0).max(0.5) } else { NOTHING_OF_ITS_OWN };
+        Self { share: (refunded / gross).clamp(0.0, 1.0), strength }
+    }
+
+    /// The share of gross value that a customer is expected to keep. Who gave back more than they bought counts as having given back all of it.
+    pub fn kept(&self, gross: f64, refunded: f64, valued_days: u32) -> f64 {
+        let n = f64::from(valued_days);
+        let own = if gross > 0.0 { (refunded / gross).clamp(0.0, 1.0) } else { 0.0 };
+        let n = if gross > 0.0 { n } else { 0.0 };
+        1.0 - (self.strength * self.share + n * own) / (self.strength + n)
+    }
 }
 
 impl Lifetime {
-    /// Expected net value of an order of a customer whose `x` repeat purchases had the gross value `mean_value` on average.
+    /// Expected gross value of an order of a customer whose `x` repeat purchases had the gross value `mean_value` on average.
     pub fn expected_order_value(&self, x: u32, mean_value: f64) -> f64 {
-        self.net_ratio * self.spend.map_or(self.mean_value, |spend| spend.expected_value(f64::from(x), mean_value))
+        self.spend.as_ref().map_or(self.mean_value, |spend| spend.params.expected_value(f64::from(x), mean_value))
     }
 
-    /// The parameters by name, in the order in which they are shown; p, q and v only where there is a spend model.
-    pub fn parameters(&self) -> Vec<(&'static str, f64)> {
+    /// Expected net value of an order of every customer.
+    pub fn order_values(&self, spending: Spending<'_>) -> Vec<f64> {
+        let one = |i: usize| {
+            let kept = self.refunds.kept(spending.gross[i], spending.refunded[i], spending.valued_days[i]);
+            kept * self.expected_order_value(spending.repeat_valued[i], spending.mean_value[i])
+        };
+        (0..spending.repeat_valued.len()).map(one).collect()
+    }
+
+    /// Expected net value of every customer within the horizon, discounted.
+    ///
+    /// # Errors
+    /// As [`super::Purchases::discounted_purchases_all`].
+    pub fn values(
+        &self,
+        counts: Counts<'_>,
+        spending: Spending<'_>,
+        days: f64,
+        rate: f64,
+        control: &Control,
+    ) -> Result<Vec<f64>, ModelError> {
+        let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
+        Ok(purchases.into_iter().zip(self.order_values(spending)).map(|(n, value)| n * value).collect())
+    }
+
+    /// The model moved by one standard error along each principal axis of its parameters' uncertainty.
+    pub fn axes(&self) -> Vec<Self> {
+        let of_purchases = self.purchases.axes().into_iter().map(|purchases| Self { purchases, ..self.clone() });
+        let of_spend = self.spend.iter().flat_map(Spend::axes).map(|spend| Self { spend: Some(spend), ..self.clone() });
+        of_purchases.chain(of_spend).collect()
+    }
+
+    /// The parameters in the order in which they are shown; p, q and v only where there is a spend model.
+    pub fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.purchases.parameters();
-        if let Some(GammaGamma { p, q, v }) = self.spend {
-            parameters.extend([("p", p), ("q", q), ("v", v)]);
+        parameters.extend(self.spend.iter().flat_map(Spend::parameters));
+        let Refunds { share, strength } = self.refunds;
+        let mut known = vec![("mean_value", self.mean_value), ("refund_share", share)];
+        if share > 0.0 {
+            known.push(("refund_strength", strength));
         }
-        parameters.extend([("mean_value", self.mean_value), ("net_ratio", self.net_ratio)]);
+        parameters.extend(known.into_iter().map(|(n, v)| Parameter::known(n, v)));
         parameters
     }
 
-    /// The model as tables: those of `purchases`, `gamma_gamma` if there is a spend model, and `lifetime`, the last two of one row.
+    /// The model as tables: those of `purchases`, those of the spend model if there is one, and `lifetime` of one row.
     pub fn to_parts(&self) -> Vec<Part> {
         let mut parts = self.purchases.to_parts();
-        if let Some(GammaGamma { p, q, v }) = self.spend {
-            parts.push(Part::row("gamma_gamma", &[("p", p), ("q", q), ("v", v)]));
-        }
-        let figures = [("mean_value", self.mean_value), ("net_ratio", self.net_ratio), ("log_likelihood", self.log_likelihood)];
+        parts.extend(self.spend.iter().flat_map(Spend::to_parts));
+        let figures = [
+            ("mean_value", self.mean_value),
+            ("value_cv2", self.value_cv2),
+            ("refund_share", self.refunds.share),
+            ("refund_strength", self.refunds.strength),
+            ("log_likelihood", self.log_likelihood),
+        ];
         let mut lifetime = Part::row("lifetime", &figures);
         lifetime.columns.push(("customers".into(), Column::U64(vec![self.customers])));
+        lifetime.columns.push(("estimated".into(), Column::U64(vec![self.estimated])));
         parts.push(lifetime);
         parts
     }
@@ -54,26 +156,27 @@ impl Lifetime {
     /// `Damaged` if a table or column is missing, is not of one row, or holds what cannot be.
     pub fn from_parts(parts: &[Part], read: Read<AnyPurchases>) -> Result<Self, ModelError> {
         let purchases = read(parts)?;
-        let spend = parts.iter().find(|p| p.name == "gamma_gamma");
         let lifetime = part(parts, "lifetime")?;
-        let spend = spend.map(|s| Ok(GammaGamma { p: s.positive("p")?, q: s.positive("q")?, v: s.positive("v")? }));
-        let &[customers] = lifetime.u64("customers")? else {
-            return Err(ModelError::Damaged("column 'customers' in table 'lifetime' must have one row".into()));
+        let whole = |name: &str| match lifetime.u64(name)? {
+            &[n] => Ok(n),
+            _ => Err(ModelError::Damaged(format!("column '{name}' in table 'lifetime' must have one row"))),
         };
         Ok(Self {
             purchases,
-            spend: spend.transpose()?,
+            spend: Spend::from_parts(parts)?,
             mean_value: lifetime.number("mean_value")?,
-            net_ratio: lifetime.number("net_ratio")?,
+            value_cv2: lifetime.number("value_cv2")?,
+            refunds: Refunds { share: lifetime.number("refund_share")?, strength: lifetime.number("refund_strength")? },
             log_likelihood: lifetime.number("log_likelihood")?,
-            customers,
+            customers: whole("customers")?,
+            estimated: whole("estimated")?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BG_NBD, BgNbd};
+    use super::super::{BG_NBD, BgNbd, Estimated, GammaGamma};
     use super::*;
     use crate::models::Make;
     use std::sync::Arc;
@@ -85,7 +188,16 @@ mod tests {
 
     fn model(spend: Option<GammaGamma>) -> Lifetime {
         let purchases = BgNbd { r: 0.243, alpha: 30.9, a: 0.793, b: 2.426 };
-        Lifetime { purchases: Arc::new(purchases), spend, mean_value: 36.0, net_ratio: 0.9, log_likelihood: -14363.5, customers: 2357 }
+        Lifetime {
+            purchases: Arc::new(Estimated::known(purchases)),
+            spend: spend.map(Spend::known),
+            mean_value: 36.0,
+            value_cv2: 0.5,
+            refunds: Refunds { share: 0.1, strength: 9.0 },
+            log_likelihood: -14363.5,
+            customers: 2357,
+            estimated: 4,
+        }
     }
 
     #[test]
@@ -102,8 +214,37 @@ mod tests {
 
     #[test]
     fn order_values_are_net_and_fall_back_to_the_mean() {
-        assert!((model(None).expected_order_value(3, 99.0) - 32.4).abs() < 1e-12);
+        let spending = Spending {
+            repeat_valued: &[3, 0],
+            mean_value: &[99.0, 0.0],
+            gross: &[0.0, 40.0],
+            refunded: &[0.0, 60.0],
+            valued_days: &[0, 1],
+        };
+        let values = model(None).order_values(spending);
+        assert!((values[0] - 32.4).abs() < 1e-12);
+        // One order, given back: (9·0.1 + 1)/(9 + 1) = 0.19
+        assert!((values[1] - 36.0 * 0.81).abs() < 1e-12);
         let spend = GammaGamma { p: 6.25, q: 3.74, v: 15.44 };
-        assert!((model(Some(spend)).expected_order_value(0, 0.0) - 0.9 * 6.25 * 15.44 / 2.74).abs() < 1e-12);
+        assert!((model(Some(spend)).expected_order_value(0, 0.0) - 6.25 * 15.44 / 2.74).abs() < 1e-12);
+    }
+
+    #[test]
+    fn refunds_are_pooled_as_far_as_customers_are_alike() {
+        // Everybody gives back a tenth: nothing of their own.
+        let n = 2_000;
+        let (days, gross) = (vec![10_u32; n], vec![100.0; n]);
+        let ones = vec![1_u32; n];
+        let of = |refunded: &[f64]| {
+            Refunds::estimate(Spending { repeat_valued: &ones, mean_value: &gross, gross: &gross, refunded, valued_days: &days })
+        };
+        let same = of(&vec![10.0; n]);
+        assert!((same.share - 0.1).abs() < 1e-12 && same.strength > 1e6, "{same:?}");
+        // A tenth of them give back everything.
+        let some: Vec<f64> = (0..n).map(|i| if i % 10 == 0 { 100.0 } else { 0.0 }).collect();
+        let own = of(&some);
+        assert!((own.share - 0.1).abs() < 1e-12 && own.strength < 1.0, "{own:?}");
+        assert!(own.kept(100.0, 100.0, 10) < 0.1 && own.kept(100.0, 0.0, 10) > 0.95);
+        assert_eq!(of(&vec![0.0; n]).kept(100.0, 0.0, 10), 1.0);
     }
 }

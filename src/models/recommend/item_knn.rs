@@ -29,6 +29,8 @@ pub static ITEM_KNN: ModelType = ModelType {
             about: "how many neighbours each item keeps, itself counted",
         },
     ],
+    in_auto: true,
+    baseline: false,
     make: Make::Recommender {
         fit: |interactions, options, control| {
             let similarity = if options.is("similarity", "cosine") { Similarity::Cosine } else { Similarity::TfIdf };

@@ -8,6 +8,8 @@ pub static POPULARITY: ModelType = ModelType {
     name: "popularity",
     about: "the same most bought items for everybody",
     options: &[],
+    in_auto: true,
+    baseline: false,
     make: Make::Recommender {
         fit: |interactions, _, control| Ok(Box::new(Popularity::fit(interactions, control)?)),
         read: |parts| {

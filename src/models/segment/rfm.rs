@@ -6,8 +6,14 @@
 use crate::models::{Column, Make, ModelError, ModelType, Part, part};
 
 /// `model_type = 'rfm'`.
-pub static RFM: ModelType =
-    ModelType { name: "rfm", about: "RFM scores by value cut points, and a rule table", options: &[], make: Make::Rfm };
+pub static RFM: ModelType = ModelType {
+    name: "rfm",
+    about: "RFM scores by value cut points, and a rule table",
+    options: &[],
+    in_auto: true,
+    baseline: false,
+    make: Make::Rfm,
+};
 
 /// The four values between the five scores. A value equal to a cut point belongs to the lower score, for recency (where
 /// less is better) to the higher one.

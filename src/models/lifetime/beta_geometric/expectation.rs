@@ -1,22 +1,23 @@
 //! E[purchases in (T, T+τ] | alive at T], for any parameters and counts.
 //!
-//! Given x and T the customer's rate is Gamma(k, rate α+T) with k = r+x and the departure probability Beta(a, b+x). With s = τ/(α+T)
+//! At T the customer's rate is Gamma(k, rate A) with k = r+x and A = α+T, and the departure probability Beta(a, b), where b is that of the population plus
+//! the chances not taken. With s = τ/A
 //!
 //! ```text
-//! N = ∫₀¹ Beta(p; a, b+x) · (1 − (1+ps)^−k)/p dp                                                          (1)
-//!   = c/(a−1) · (1 − (1−z)^(a−1) ₂F₁(a+b−1−r, a−1; c; z)),   c = a+b+x−1,  z = s/(1+s)                     (2)
+//! N = ∫₀¹ Beta(p; a, b) · (1 − (1+ps)^−k)/p dp                                                            (1)
+//!   = c/(a−1) · (1 − (1−z)^(a−1) ₂F₁(a+b−1−k, a−1; c; z)),   c = a+b−1,  z = s/(1+s)                       (2)
 //! ```
 //!
 //! (2) is eq. 10 of the paper after Euler's transformation, in which x survives only in the denominator of the series: nothing overflows, and a larger x
 //! converges sooner. The first term of ₂F₁ is taken out with `exp_m1` and a−1 is divided out of the rest, so that a = 1 is no pole:
 //!
 //! ```text
-//! N = −c·expm1((a−1)L)/(a−1) − e^((a−1)L) Σ_{n≥1} (a+b−1−r)_n (a)_{n−1} / ((a+b+x)_{n−1} n!) zⁿ,   L = ln(1−z)
+//! N = −c·expm1((a−1)L)/(a−1) − e^((a−1)L) Σ_{n≥1} (a+b−1−k)_n (a)_{n−1} / ((a+b)_{n−1} n!) zⁿ,   L = ln(1−z)
 //! ```
 //!
 //! Where that series would cancel, overflow or crawl, (1) is integrated instead: dearer, but all terms are positive and any parameters do.
 
-use super::BgNbd;
+use super::AliveBetaGeometric;
 
 /// Longest horizon that is told apart from a longer one; it keeps the arithmetic of absurd horizons finite.
 const LONGEST: f64 = 1e12;
@@ -25,21 +26,21 @@ const SERIES_TERMS: u32 = 2_000;
 const CANCELLATION: f64 = 1e3;
 const LARGEST_EXPONENT: f64 = 500.0;
 
-impl BgNbd {
+impl AliveBetaGeometric {
     /// E[purchases in (T, T + horizon] | alive at T].
-    pub(super) fn expected_purchases_alive(&self, x: f64, t: f64, horizon: f64) -> f64 {
+    pub(super) fn expected_purchases(&self, horizon: f64) -> f64 {
         if horizon.is_nan() || horizon <= 0.0 {
             return 0.0;
         }
-        let s = horizon.min(LONGEST) / (self.alpha + t);
-        self.series(x, s).unwrap_or_else(|| self.quadrature(x, s)).max(0.0)
+        let s = horizon.min(LONGEST) / self.scale;
+        self.series(s).unwrap_or_else(|| self.quadrature(s)).max(0.0)
     }
 
     /// Equation (2); `None` where it would lose more than some three digits, overflow, or not converge soon.
-    fn series(&self, x: f64, s: f64) -> Option<f64> {
-        let Self { r, a, b, .. } = *self;
-        let c = a + b + x - 1.0;
-        let upper = a + b - 1.0 - r;
+    fn series(&self, s: f64) -> Option<f64> {
+        let Self { k, a, b, .. } = *self;
+        let c = a + b - 1.0;
+        let upper = c - k;
         let l = -s.ln_1p();
         if -l * upper.max(a - 1.0) > LARGEST_EXPONENT {
             return None;
@@ -67,10 +68,10 @@ impl BgNbd {
 
     /// Equation (1) by the trapezoidal rule over y = ln p/(1−p), which converges exponentially because the integrand is analytic about the line.
     ///
-    /// Far out the integrand is e^(ay) on the left and e^(−(b+x)y) on the right; there the rest of the sum is a geometric series and is added whole.
-    fn quadrature(&self, x: f64, s: f64) -> f64 {
+    /// Far out the integrand is e^(ay) on the left and e^(−by) on the right; there the rest of the sum is a geometric series and is added whole.
+    fn quadrature(&self, s: f64) -> f64 {
         const NEGLIGIBLE: f64 = 1e-18;
-        let (k, a, b) = (self.r + x, self.a, self.b + x);
+        let Self { k, a, b, .. } = *self;
         // Purchases given p; k·s, those of a customer who never departs, is their bound.
         let purchases = |p: f64| -(-k * (p * s).ln_1p()).exp_m1() / p;
         let mode = (a / b).ln();
@@ -115,6 +116,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::models::lifetime::Alive;
 
     fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
         (low.ln() + rng.random::<f64>() * (high / low).ln()).exp()
@@ -125,12 +127,12 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         let mut compared = 0;
         for _ in 0..2_000 {
-            let model =
-                BgNbd { r: between(&mut rng, 0.05, 8.0), alpha: 1.0, a: between(&mut rng, 0.02, 20.0), b: between(&mut rng, 0.05, 60.0) };
+            let [r, a, b] = [(0.05, 8.0), (0.02, 20.0), (0.05, 60.0)].map(|(low, high)| between(&mut rng, low, high));
             let (x, s) = (between(&mut rng, 1.0, 1_000.0).floor() - 1.0, between(&mut rng, 1e-3, 60.0));
-            if let Some(series) = model.series(x, s) {
-                let quadrature = model.quadrature(x, s);
-                assert!((series - quadrature).abs() <= 1e-10 * quadrature, "{model:?} x = {x} s = {s}: {series} against {quadrature}");
+            let alive = AliveBetaGeometric { k: r + x, scale: 1.0, a, b: b + x };
+            if let Some(series) = alive.series(s) {
+                let quadrature = alive.quadrature(s);
+                assert!((series - quadrature).abs() <= 1e-10 * quadrature, "{alive:?} s = {s}: {series} against {quadrature}");
                 compared += 1;
             }
         }
@@ -142,17 +144,14 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(12);
         for _ in 0..500 {
             let [r, alpha, a, b] = std::array::from_fn(|_| between(&mut rng, 1e-5, 1e5));
-            let model = BgNbd { r, alpha, a, b };
             for x in [0.0, 1.0, 3.0, 2e3, 1e5] {
                 let t = if x == 3.0 { 0.0 } else { between(&mut rng, 1.0, 10_957.0) };
+                let alive = AliveBetaGeometric { k: r + x, scale: alpha + t, a, b: b + x };
                 let mut before = 0.0;
                 for horizon in [0.0, 1.0, 30.0, 365.0, 10_957.0, 1e300] {
-                    let n = model.expected_purchases_alive(x, t, horizon);
+                    let n = alive.expected(horizon);
                     let bound = (r + x) * horizon / (alpha + t);
-                    assert!(
-                        n.is_finite() && n >= before * (1.0 - 1e-11) && n <= bound * (1.0 + 1e-9),
-                        "{model:?} x = {x} t = {t} h = {horizon}: {n}"
-                    );
+                    assert!(n.is_finite() && n >= before * (1.0 - 1e-11) && n <= bound * (1.0 + 1e-9), "{alive:?} h = {horizon}: {n}");
                     before = n;
                 }
             }
