@@ -42,7 +42,7 @@ fn lifetime(c: &mut Criterion) {
     group.bench_function("expected_purchases and p_alive", |b| {
         b.iter(|| (model.expected_purchases_all(all(), 273.0, &Control::default()), model.p_alive_all(all())))
     });
-    group.bench_function("churn_prob", |b| b.iter(|| model.p_no_purchase_all(all(), 90.0)));
+    group.bench_function("churn_prob", |b| b.iter(|| model.p_no_purchase_all(all(), 90.0, &Control::default())));
     group.bench_function("clv", |b| b.iter(|| model.discounted_purchases_all(all(), 365.0, 0.1, &Control::default())));
     group.finish();
 }

@@ -57,6 +57,12 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting { name: "events", default: Some("events"), description: "The relation that holds the events", check: |_| Ok(()) },
     Setting {
+        name: "margin",
+        default: None,
+        description: "Share of an amount that is contribution, from -1 to 1, for clv; default: items.margin where there is one, else 1",
+        check: |v| parse_margin(v).map(|_| ()),
+    },
+    Setting {
         name: "refresh",
         default: Some("auto"),
         description: "What to do about a model whose events have changed: auto, warn, strict or off",
@@ -84,6 +90,13 @@ fn parse_rate(v: &str) -> Result<f64, String> {
     match v.parse::<f64>() {
         Ok(r) if (0.0..=10.0).contains(&r) => Ok(r),
         _ => Err("allowed: a number from 0 to 10, per year".into()),
+    }
+}
+
+fn parse_margin(v: &str) -> Result<f64, String> {
+    match v.parse::<f64>() {
+        Ok(m) if (-1.0..=1.0).contains(&m) => Ok(m),
+        _ => Err("allowed: a share of the amount from -1 to 1, such as 0.3 for 30 %".into()),
     }
 }
 
@@ -135,6 +148,11 @@ impl TenureConfig {
     /// Per year.
     pub fn discount_rate(&self) -> f64 {
         self.value("discount_rate").and_then(|v| parse_rate(v).ok()).unwrap_or(0.1)
+    }
+
+    /// `None` where it comes from the items, or is all of the amount.
+    pub fn margin(&self) -> Option<f64> {
+        self.value("margin").and_then(|v| parse_margin(v).ok())
     }
 
     pub fn churn_risk_cuts(&self) -> [f64; 2] {

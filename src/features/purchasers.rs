@@ -58,6 +58,23 @@ impl Purchasers {
         out
     }
 
+    /// Adds others, who may be the same as of other days; `day` is no longer that of all.
+    pub fn append(&mut self, other: Self) {
+        let before = self.days.len();
+        self.day = other.day;
+        self.codes.extend(other.codes);
+        self.x.extend(other.x);
+        self.t_x.extend(other.t_x);
+        self.t.extend(other.t);
+        self.repeat_valued.extend(other.repeat_valued);
+        self.mean_value.extend(other.mean_value);
+        self.gross.extend(other.gross);
+        self.refunded.extend(other.refunded);
+        self.valued_days.extend(other.valued_days);
+        self.ends.extend(other.ends.iter().map(|end| before + end));
+        self.days.extend(other.days);
+    }
+
     pub fn counts(&self) -> Counts<'_> {
         self.counts_with(None)
     }

@@ -63,7 +63,15 @@ impl CallArgs {
 
     /// The number of days of a `Days` argument, counted from `as_of`.
     pub fn days(&self, name: &str, as_of_us: i64, default: f64) -> f64 {
-        self.get(name).and_then(span).map_or(default, |s| s.days_from(as_of_us))
+        match self.get(name) {
+            Some(v) if endless(v) => f64::INFINITY,
+            v => v.and_then(span).map_or(default, |s| s.days_from(as_of_us)),
+        }
+    }
+
+    /// The span of a `Days` argument, in days of no particular months; `None` where it is not given.
+    pub fn span(&self, name: &str) -> Option<f64> {
+        self.get(name).and_then(span).map(|s| s.days_from(0))
     }
 
     pub fn whole(&self, name: &str, default: u64) -> u64 {
@@ -95,6 +103,12 @@ impl CallArgs {
         let given = self.spec.arguments.iter().zip(&self.values).filter_map(|(a, v)| v.as_ref().map(|v| format!("{} => {v:?}", a.name)));
         format!("{}({})", self.spec.name, given.collect::<Vec<_>>().join(", "))
     }
+}
+
+/// Whether a horizon has no end.
+fn endless(v: &ScalarValue) -> bool {
+    let text = v.try_as_str().flatten().map(str::trim);
+    text.is_some_and(|t| t.eq_ignore_ascii_case("infinity")) || matches!(v, ScalarValue::Float64(Some(x)) if *x == f64::INFINITY)
 }
 
 fn integer(v: &ScalarValue) -> Option<i64> {
@@ -144,7 +158,8 @@ fn time(v: &ScalarValue) -> Option<i64> {
 fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()> {
     let fine = match argument.kind {
         ArgKind::User | ArgKind::Column => true,
-        ArgKind::Days => match span(v) {
+        ArgKind::DaysOrInfinity if endless(v) => true,
+        ArgKind::Days | ArgKind::DaysOrInfinity => match span(v) {
             None => false,
             Some(s) => {
                 let days = s.days_from(0);
@@ -163,6 +178,7 @@ fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()
         ArgKind::Model | ArgKind::Text => v.try_as_str().flatten().is_some(),
         ArgKind::Flag => matches!(v, ScalarValue::Boolean(_)),
         ArgKind::Number => number(v).is_some(),
+        ArgKind::Share => number(v).is_some_and(|n| n > 0.0 && n < 1.0),
         ArgKind::Time => time(v).is_some(),
     };
     if fine { Ok(()) } else { plan_err!("{}", spec.wrong_value(argument, v)) }

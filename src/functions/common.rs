@@ -5,13 +5,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Float64Array};
 use datafusion::common::Result;
 
+use super::args::CallArgs;
 use super::customer::Kernel;
 use super::pin::{Pin, Versioned, blocking};
 use super::prelude::fit_error;
 use super::spec::{ArgKind, Argument};
 use crate::events::EventColumn;
 use crate::features::{Purchasers, UserCovariates};
-use crate::models::lifetime::{Counts, Lifetime};
+use crate::models::lifetime::{Counts, Interval, Lifetime};
 use crate::models::{Control, ModelError};
 
 pub const USER: Argument = Argument { name: "user_id", kind: ArgKind::User, default: None, about: "the customer's key" };
@@ -22,6 +23,23 @@ pub const MODEL: Argument =
 pub const fn horizon(default: &'static str) -> Argument {
     Argument { name: "horizon", kind: ArgKind::Days, default: Some(default), about: "length of the future window, from as_of" }
 }
+
+/// A horizon that may be without an end.
+pub const fn endless_horizon(default: &'static str) -> Argument {
+    Argument { kind: ArgKind::DaysOrInfinity, about: "length of the future window, from as_of, or 'infinity'", ..horizon(default) }
+}
+
+pub const LEVEL: Argument =
+    Argument { name: "level", kind: ArgKind::Share, default: Some("0.9"), about: "probability that the value lies in the interval" };
+
+pub const FOLDS: Argument = Argument { name: "folds", kind: ArgKind::Count, default: Some("4"), about: "number of hold-outs" };
+
+pub const HOLDOUT: Argument = Argument {
+    name: "holdout",
+    kind: ArgKind::Days,
+    default: Some("the model's"),
+    about: "length of a hold-out, at most a third of the log",
+};
 
 pub const NULLS: &str =
     "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → NULL. One purchase → the model's posterior.";
@@ -44,6 +62,24 @@ pub async fn by_lifetime(
         let covariates = covariates.map(|c| c.of(&p.codes));
         let values = compute(&fitted.model, p, p.counts_with(covariates.as_ref()), control).map_err(fit_error)?;
         Ok(Kernel::Values(Arc::new(p.column(customers.len(), &values))))
+    })
+    .await
+}
+
+/// One figure of the predictive interval of every purchaser's value.
+pub async fn intervals(pin: &dyn Pin, args: &CallArgs, figure: fn(Interval) -> f64) -> Result<Kernel> {
+    need_amount(pin, args.spec.name).await?;
+    let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
+    let (rate, level) = (pin.config().discount_rate(), args.number("level", 0.9));
+    let margins = pin.margins().await?;
+    by_lifetime(pin, args.text("model"), move |model, p, counts, control| {
+        let intervals = model.intervals(counts, p.spending(), days, rate, level, control)?;
+        // A margin below 0 turns the interval about.
+        let one = |(i, code): (Interval, &u32)| match margins.of(*code) {
+            m if m < 0.0 => m * figure(Interval { value: i.value, low: i.high, high: i.low }),
+            m => m * figure(i),
+        };
+        Ok(intervals.into_iter().zip(&p.codes).map(one).collect())
     })
     .await
 }

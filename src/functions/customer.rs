@@ -106,7 +106,7 @@ impl CustomerUdf {
     }
 }
 
-fn constant(e: &Expr) -> Option<ScalarValue> {
+pub fn constant(e: &Expr) -> Option<ScalarValue> {
     match e {
         Expr::Literal(v, _) => Some(v.clone()),
         Expr::Alias(a) => constant(&a.expr),
@@ -152,9 +152,11 @@ pub fn coerced(spec: &FunctionSpec, i: usize, given: &DataType) -> Result<DataTy
     let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let fine = match argument.kind {
         ArgKind::User | ArgKind::Column => !given.is_nested(),
-        ArgKind::Days => text || given.is_numeric() || matches!(given, DataType::Interval(_) | DataType::Duration(_)),
+        ArgKind::Days | ArgKind::DaysOrInfinity => {
+            text || given.is_numeric() || matches!(given, DataType::Interval(_) | DataType::Duration(_))
+        }
         ArgKind::Count | ArgKind::Whole => given.is_integer(),
-        ArgKind::Number => given.is_numeric(),
+        ArgKind::Number | ArgKind::Share => given.is_numeric(),
         ArgKind::Model | ArgKind::Text => text,
         ArgKind::Flag => given == &DataType::Boolean,
         ArgKind::Time => text || given.is_temporal(),

@@ -13,10 +13,14 @@ use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 use super::churn_prob::ChurnProb;
 use super::churn_risk::ChurnRisk;
 use super::clv::Clv;
+use super::clv_high::ClvHigh;
+use super::clv_low::ClvLow;
 use super::common::label;
 use super::historic_value::HistoricValue;
+use super::next_order_date::NextOrderDate;
 use super::p_alive::PAlive;
 use super::prelude::*;
+use super::purchase_prob::PurchaseProb;
 use super::rfm::RfmFunction;
 use super::total_value::TotalValue;
 use crate::events::{EventColumn, run};
@@ -61,8 +65,12 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("segment", "Utf8", "as segment(user_id)"),
         ("p_alive", "Float64", "as p_alive(user_id)"),
         ("clv", "Float64", "as clv(user_id, horizon)"),
+        ("clv_low", "Float64", "as clv_low(user_id, horizon), 90 %"),
+        ("clv_high", "Float64", "as clv_high(user_id, horizon), 90 %"),
         ("churn_prob", "Float64", "as churn_prob(user_id), 90 days"),
         ("churn_risk", "Utf8", "as churn_risk(user_id), 90 days"),
+        ("purchase_prob", "Float64", "as purchase_prob(user_id), 30 days"),
+        ("next_order_date", "Timestamp", "as next_order_date(user_id)"),
         ("historic_value", "Float64", "as historic_value(user_id)"),
         ("total_value", "Float64", "as total_value(user_id, horizon)"),
         ("as_of", "Timestamp", "the moment the row speaks of, UTC"),
@@ -86,7 +94,7 @@ static SPEC: FunctionSpec = FunctionSpec {
 fn column_type(name: &str, types: &dyn KeyTypes) -> DataType {
     match name {
         "user_id" => types.user_type(),
-        "first_ts" | "last_ts" | "as_of" => US,
+        "first_ts" | "last_ts" | "as_of" | "next_order_date" => US,
         "tenure_days" | "n_orders" | "repeat_orders" | "r" | "f" | "m" => DataType::Int64,
         "top_channel" | "segment" | "churn_risk" | "model_version" => DataType::Utf8,
         _ => DataType::Float64,
@@ -151,6 +159,10 @@ async fn column(name: &str, pin: &dyn Pin, args: &CallArgs, c: &Customers) -> Re
         },
         "p_alive" => figure(&PAlive, pin, args, n).await?,
         "clv" => figure(&Clv, pin, args, n).await?,
+        "clv_low" => figure(&ClvLow, pin, args, n).await?,
+        "clv_high" => figure(&ClvHigh, pin, args, n).await?,
+        "purchase_prob" => figure(&PurchaseProb, pin, &CallArgs::new(PurchaseProb.spec(), vec![])?, n).await?,
+        "next_order_date" => figure(&NextOrderDate, pin, &CallArgs::new(NextOrderDate.spec(), vec![])?, n).await?,
         "churn_prob" => figure(&ChurnProb, pin, &CallArgs::new(ChurnProb.spec(), vec![])?, n).await?,
         "churn_risk" => figure(&ChurnRisk, pin, &CallArgs::new(ChurnRisk.spec(), vec![])?, n).await?,
         "historic_value" => figure(&HistoricValue, pin, args, n).await?,

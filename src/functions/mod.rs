@@ -1,23 +1,36 @@
 //! The SQL functions: one file each, and the one list that registers them.
 
 mod args;
+mod backtest;
 mod churn_prob;
 mod churn_risk;
 mod clv;
+mod clv_frequency_bins;
+mod clv_high;
+mod clv_low;
+mod clv_sum;
+mod clv_tracking;
 mod common;
 mod customer;
 mod customers;
 mod data_quality;
 mod expected_order_value;
 mod expected_purchases;
+mod explain_clv;
 mod function_list;
 mod historic_value;
+mod model_covariance;
 mod model_info;
+mod model_parameters;
 mod model_versions;
 mod models;
+mod next_order_date;
 mod p_alive;
+mod p_alive_history;
 mod pin;
 mod prelude;
+mod purchase_count_prob;
+mod purchase_prob;
 mod readiness;
 mod recommend;
 mod relation;
@@ -28,11 +41,13 @@ mod segment;
 mod simulate_shop;
 mod spec;
 mod total_value;
+mod training_log;
 
 pub use args::CallArgs;
+pub use clv_sum::{ClvSum, as_unbound_clv_sum};
 pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf};
 pub use model_versions::record as model_record;
-pub use pin::{KeyTypes, Pin, Versioned, blocking};
+pub use pin::{Backtested, KeyTypes, Margins, Pin, Versioned, blocking};
 pub use prelude::fit_error;
 pub use relation::{AnswerTable, LazyExec, MakeRows, PinSource, RelationFunction, as_answer_table};
 pub use rfm_rules::read as read_rfm_rules;
@@ -44,10 +59,17 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
     &churn_prob::ChurnProb,
     &churn_risk::ChurnRisk,
     &clv::Clv,
+    &clv_high::ClvHigh,
+    &clv_low::ClvLow,
     &expected_order_value::ExpectedOrderValue,
     &expected_purchases::ExpectedPurchases,
+    &explain_clv::ExplainClv,
     &historic_value::HistoricValue,
+    &next_order_date::NextOrderDate,
     &p_alive::PAlive,
+    &p_alive_history::PAliveHistory,
+    &purchase_count_prob::PurchaseCountProb,
+    &purchase_prob::PurchaseProb,
     &recommend::Recommend,
     &rfm::RfmFunction,
     &segment::Segment,
@@ -56,16 +78,22 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
 
 /// Functions in FROM.
 pub static RELATION_FUNCTIONS: &[&dyn RelationFunction] = &[
+    &backtest::Backtest,
+    &clv_frequency_bins::ClvFrequencyBins,
+    &clv_tracking::ClvTracking,
     &customers::CustomersFunction,
     &data_quality::DataQuality,
     &function_list::Functions,
+    &model_covariance::ModelCovariance,
     &model_info::ModelInfo,
+    &model_parameters::ModelParameters,
     &model_versions::ModelVersions,
     &models::Models,
     &readiness::Readiness,
     &rfm_rules::RfmRules,
     &simulate_shop::SimulateShop,
     &simulate_shop::SimulateShopTruth,
+    &training_log::TrainingLog,
 ];
 
 /// Every function's spec, by name.
@@ -73,6 +101,7 @@ pub fn specs() -> impl Iterator<Item = &'static FunctionSpec> {
     let mut all: Vec<&'static FunctionSpec> = CUSTOMER_FUNCTIONS.iter().map(|f| f.spec()).collect();
     all.extend(RELATION_FUNCTIONS.iter().map(|f| f.spec()));
     all.push(&rfm_summary::SPEC);
+    all.push(&clv_sum::SPEC);
     all.sort_by_key(|s| s.name);
     all.into_iter()
 }

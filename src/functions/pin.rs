@@ -1,5 +1,6 @@
 //! What a function is bound to: one snapshot of the events and one version of each model, the same for a whole query.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +26,35 @@ pub struct Versioned<M> {
     pub model: M,
 }
 
+/// Shares of the amount by customer code, or one for all.
+#[derive(Debug, PartialEq)]
+pub enum Margins {
+    All(f64),
+    ByCode(Vec<f64>),
+}
+
+impl Margins {
+    pub fn of(&self, code: u32) -> f64 {
+        match self {
+            Self::All(margin) => *margin,
+            Self::ByCode(margins) => margins[code as usize],
+        }
+    }
+}
+
+/// One hold-out of a backtest. Arrays have one entry a customer.
+#[derive(Debug)]
+pub struct Backtested {
+    pub from_us: i64,
+    pub to_us: i64,
+    /// Repeat purchase days before the hold-out; expected and actual ones in it.
+    pub x: Vec<u32>,
+    pub expected: Vec<f64>,
+    pub actual: Vec<f64>,
+    /// Figures by name.
+    pub scores: BTreeMap<String, f64>,
+}
+
 /// One query's view of the world. Whatever has to be read or fitted for it is, on first use.
 #[async_trait]
 pub trait Pin: Send + Sync {
@@ -38,6 +68,10 @@ pub trait Pin: Send + Sync {
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>>;
     /// Columns of `users` ('column, column') as numbers; `wanted` are the names that a fitted model has.
     async fn covariates(&self, names: &str, wanted: Option<&[String]>) -> Result<UserCovariates>;
+    /// What share of a customer's amounts is contribution.
+    async fn margins(&self) -> Result<Arc<Margins>>;
+    /// A lifetime model (or the auto model), fitted anew before each of up to `folds` hold-outs of `holdout_days` (the model's own without), latest first.
+    async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>>;
     async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>>;
     async fn recommender(&self, model: Option<&str>) -> Result<Arc<Versioned<ItemModel>>>;
     /// Whether each version of a model still fits the events: `None`, or why it is stale.

@@ -11,6 +11,10 @@ pub enum ArgKind {
     User,
     /// A span of time: an INTERVAL, or a number of days.
     Days,
+    /// The same, or 'infinity'.
+    DaysOrInfinity,
+    /// A number between 0 and 1, neither of them.
+    Share,
     /// A whole number from 1 to 100,000.
     Count,
     /// A whole number ≥ 0.
@@ -35,6 +39,8 @@ impl ArgKind {
         match self {
             Self::User => "any scalar",
             Self::Days => "INTERVAL, days or '90 days'",
+            Self::DaysOrInfinity => "INTERVAL, days, '90 days' or 'infinity'",
+            Self::Share => "number between 0 and 1",
             Self::Count => "integer from 1 to 100000",
             Self::Whole => "integer from 0",
             Self::Model => "name of a model",

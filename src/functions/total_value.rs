@@ -1,6 +1,6 @@
 //! `total_value(user_id)`: realised plus expected value.
 
-use super::common::{MODEL, NULLS, USER, floats, horizon};
+use super::common::{MODEL, NULLS, USER, endless_horizon, floats};
 use super::prelude::*;
 use super::{clv::Clv, historic_value::HistoricValue};
 use datafusion::arrow::compute::kernels::numeric::add;
@@ -13,7 +13,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "total_value",
     section: "Customer value",
     form: Form::Scalar,
-    arguments: &[USER, horizon("365"), MODEL],
+    arguments: &[USER, endless_horizon("365"), MODEL],
     returns: "Float64",
     unit: "the currency's unit, as in amount",
     columns: &[],

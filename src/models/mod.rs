@@ -108,5 +108,20 @@ impl ModelType {
 }
 
 /// Every model type there is. Where types of a family score the same, the auto model is of the earlier one.
-pub static MODEL_TYPES: &[&ModelType] =
-    &[&lifetime::BG_NBD, &lifetime::MBG_NBD, &segment::RFM, &recommend::ITEM_KNN, &recommend::POPULARITY];
+pub static MODEL_TYPES: &[&ModelType] = &[
+    &lifetime::BG_NBD,
+    &lifetime::MBG_NBD,
+    &lifetime::BG_NBD_BURST,
+    &lifetime::PARETO_NBD,
+    &lifetime::GGOMPERTZ_NBD,
+    &lifetime::BG_CNBD_K,
+    &lifetime::MBG_CNBD_K,
+    &lifetime::BG_BB,
+    &lifetime::SBG,
+    &lifetime::BETA_DISCRETE_WEIBULL,
+    &lifetime::NAIVE_RATE,
+    &lifetime::ZERO,
+    &segment::RFM,
+    &recommend::ITEM_KNN,
+    &recommend::POPULARITY,
+];

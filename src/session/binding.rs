@@ -2,6 +2,7 @@
 //! replaced by one that holds them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,12 +13,14 @@ use datafusion::common::{Column, Result, plan_datafusion_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
-use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, WindowFunctionDefinition};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::engine::Engine;
 use super::pin::QueryPin;
-use crate::functions::{Bound, CallArgs, CustomerUdf, RfmSummary, as_answer_table, as_customer_udf, as_rfm_summary};
+use crate::functions::{
+    Bound, CallArgs, ClvSum, CustomerUdf, RfmSummary, as_answer_table, as_customer_udf, as_rfm_summary, as_unbound_clv_sum,
+};
 
 /// Binds, then plans as the planner it replaces.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct BindingPlanner {
 #[derive(Default)]
 struct Needs {
     calls: Vec<CallArgs>,
+    sums: Vec<CallArgs>,
     summary: bool,
     tables: bool,
 }
@@ -50,10 +54,16 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
                         }
                     }
                     Expr::AggregateFunction(f) => {
+                        if as_unbound_clv_sum(&f.func).is_some() {
+                            out.sums.push(sum_args(&f.params.args, p)?);
+                        }
                         let unbound = as_rfm_summary(&f.func).is_some_and(|s| !s.is_bound());
                         out.summary |= unbound && f.params.args.len() < 3;
                     }
                     Expr::WindowFunction(f) => {
+                        if window_sum(f).is_some() {
+                            out.sums.push(sum_args(&f.params.args, p)?);
+                        }
                         let unbound = window_summary(f).is_some_and(|s| !s.is_bound());
                         out.summary |= unbound && f.params.args.len() < 3;
                     }
@@ -69,9 +79,25 @@ fn needs(plan: &LogicalPlan) -> Result<Needs> {
 /// The constants of a call in `node`: they stand there, or are projected below under a name, as the engine does with a placeholder that is used
 /// more than once.
 fn call_args(udf: &CustomerUdf, args: &[Expr], node: &LogicalPlan) -> Result<CallArgs> {
+    udf.call_args(&constants(args, node))
+}
+
+fn sum_args(args: &[Expr], node: &LogicalPlan) -> Result<CallArgs> {
+    ClvSum::call_args(&constants(args, node))
+}
+
+/// The arguments, those after the first as what they are below.
+fn constants(args: &[Expr], node: &LogicalPlan) -> Vec<Expr> {
     let inputs = node.inputs();
     let constant = |(i, e): (usize, &Expr)| if i == 0 { e.clone() } else { projected(e, &inputs).unwrap_or_else(|| e.clone()) };
-    udf.call_args(&args.iter().enumerate().map(constant).collect::<Vec<_>>())
+    args.iter().enumerate().map(constant).collect()
+}
+
+fn window_sum(f: &WindowFunction) -> Option<&ClvSum> {
+    match &f.fun {
+        WindowFunctionDefinition::AggregateUDF(udaf) => as_unbound_clv_sum(udaf),
+        WindowFunctionDefinition::WindowUDF(_) => None,
+    }
 }
 
 /// What a column is below, if it is no column there.
@@ -103,7 +129,7 @@ fn window_summary(f: &WindowFunction) -> Option<&RfmSummary> {
 /// An `events` that is made with functions of ours would need itself to be read.
 pub fn refuse_calls(events: &LogicalPlan, name: &str) -> Result<()> {
     let needs = needs(events)?;
-    if let Some(call) = needs.calls.first() {
+    if let Some(call) = needs.calls.iter().chain(&needs.sums).next() {
         return plan_err!("the view '{name}' must not call {}(): that function is computed from '{name}'", call.spec.name);
     }
     if needs.tables || needs.summary {
@@ -123,7 +149,7 @@ pub fn refuse_calls(events: &LogicalPlan, name: &str) -> Result<()> {
 impl BindingPlanner {
     async fn bind(&self, plan: &LogicalPlan, state: &SessionState) -> Result<Option<LogicalPlan>> {
         let needs = needs(plan)?;
-        if needs.calls.is_empty() && !needs.summary && !needs.tables {
+        if needs.calls.is_empty() && needs.sums.is_empty() && !needs.summary && !needs.tables {
             return Ok(None);
         }
         let pin = Arc::new(QueryPin::new(Arc::clone(&self.engine), state.clone()));
@@ -131,6 +157,13 @@ impl BindingPlanner {
         for args in needs.calls {
             let kernel = pin.bind(&args).await?;
             bound.insert(args, kernel);
+        }
+        let mut sums: HashMap<CallArgs, Arc<AggregateUDF>> = HashMap::new();
+        for args in needs.sums {
+            if let Entry::Vacant(free) = sums.entry(args) {
+                let sum = ClvSum::default().bind(pin.as_ref(), free.key()).await?;
+                free.insert(Arc::new(sum));
+            }
         }
         let as_of = if needs.summary { Some(pin.end_of_observation().await?) } else { None };
         let replace = |e: Expr, node: &LogicalPlan| -> Result<Transformed<Expr>> {
@@ -145,6 +178,21 @@ impl BindingPlanner {
                         None => Transformed::no(Expr::ScalarFunction(f)),
                     })
                 }
+                Expr::AggregateFunction(mut f) if as_unbound_clv_sum(&f.func).is_some() => match sums.get(&sum_args(&f.params.args, node)?)
+                {
+                    Some(sum) => {
+                        f.func = Arc::clone(sum);
+                        Ok(Transformed::yes(Expr::AggregateFunction(f)))
+                    }
+                    None => Ok(Transformed::no(Expr::AggregateFunction(f))),
+                },
+                Expr::WindowFunction(mut f) if window_sum(&f).is_some() => match sums.get(&sum_args(&f.params.args, node)?) {
+                    Some(sum) => {
+                        f.fun = WindowFunctionDefinition::AggregateUDF(Arc::clone(sum));
+                        Ok(Transformed::yes(Expr::WindowFunction(f)))
+                    }
+                    None => Ok(Transformed::no(Expr::WindowFunction(f))),
+                },
                 Expr::AggregateFunction(mut f) => match (as_rfm_summary(&f.func).filter(|s| !s.is_bound()), as_of) {
                     (Some(summary), Some(as_of)) => {
                         f.func = Arc::new(summary.bound(as_of));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::families::Outcome;
 use crate::events::{EventColumn, Snapshot};
 use crate::features::{Customers, DAY_US, Purchasers, UserCovariates, day_of};
+use crate::functions::Backtested;
 use crate::models::lifetime::{Fit, GammaGamma, Lifetime, Refunds, Sample};
 use crate::models::metrics::{gini, log_loss, mae, rmse, roc_auc, spearman};
 use crate::models::{AnyPurchases, Control, Make, ModelError, Options};
@@ -144,7 +145,12 @@ impl Study<'_> {
     }
 
     /// The figures of a type on one fold, on at most `most` customers, taken evenly by key.
-    pub fn score(&self, fold: Fold, options: &Options, most: usize) -> Result<Scores, ModelError> {
+    fn score(&self, fold: Fold, options: &Options, most: usize) -> Result<Scores, ModelError> {
+        self.test(fold, options, most).map(|tested| tested.scores)
+    }
+
+    /// A type on one fold: what was expected of the customers, what came, and the figures.
+    pub fn test(&self, fold: Fold, options: &Options, most: usize) -> Result<Backtested, ModelError> {
         let step = self.customers.len().div_ceil(most).max(1);
         let p = Purchasers::among(self.customers, fold.cut_day, (0..self.customers.len() as u32).step_by(step));
         let (model, _) = self.lifetime(&p, options, None, &mut vec![])?;
@@ -188,26 +194,27 @@ impl Study<'_> {
         measured("baseline_log_loss", log_loss(&vec![base; left.len()], &left));
         if self.has_amounts() {
             let spending = p.spending();
-            let expected = model.values(counts, spending, days, 0.0, self.control)?;
+            let worth = model.values(counts, spending, days, 0.0, self.control)?;
             let own: Vec<f64> = model.order_values(spending);
             let naive: Vec<f64> = naive.iter().zip(&own).map(|(n, v)| n * v).collect();
-            measured("value_mae", mae(&expected, &value));
+            measured("value_mae", mae(&worth, &value));
             measured("baseline_value_mae", mae(&naive, &value));
-            measured("value_rmse", rmse(&expected, &value));
+            measured("value_rmse", rmse(&worth, &value));
             measured("baseline_value_rmse", rmse(&naive, &value));
-            measured("value_predicted_total", expected.iter().sum());
+            measured("value_predicted_total", worth.iter().sum());
             measured("value_actual_total", value.iter().sum());
-            measured("value_bias_pct", bias(&expected, &value));
+            measured("value_bias_pct", bias(&worth, &value));
             measured("baseline_value_bias_pct", bias(&naive, &value));
-            measured("value_spearman", spearman(&expected, &value));
+            measured("value_spearman", spearman(&worth, &value));
             measured("baseline_value_spearman", spearman(&naive, &value));
-            measured("value_gini", gini(&expected, &value));
+            measured("value_gini", gini(&worth, &value));
             measured("baseline_value_gini", gini(&naive, &value));
             let intervals = model.intervals(counts, spending, days, 0.0, LEVEL, self.control)?;
             let inside = intervals.iter().zip(&value).filter(|(i, v)| i.low - 1e-9 <= **v && **v <= i.high + 1e-9).count();
             measured("interval_coverage", inside as f64 / value.len() as f64);
         }
-        Ok(scores)
+        let (from_us, to_us) = (fold.cut_us(), fold.cut_us() + fold.days * DAY_US);
+        Ok(Backtested { from_us, to_us, x: p.x.clone(), expected, actual: purchases, scores })
     }
 
     /// Plays the candidates against each other on rolling hold-outs; the one of the lowest mean RMSE wins, the first of equals. Baselines are played, but

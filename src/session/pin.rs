@@ -4,28 +4,42 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::ident;
-use datafusion::prelude::SessionContext;
+use datafusion::functions::expr_fn::abs;
+use datafusion::functions_aggregate::expr_fn::{max, sum};
+use datafusion::logical_expr::{JoinType, cast, col, ident, lit};
+use datafusion::prelude::{DataFrame, SessionContext};
 use tokio::sync::OnceCell;
+use twox_hash::XxHash3_64;
 
 use super::binding::refuse_calls;
 use super::engine::{Engine, SnapshotData};
 use super::fitting::{self, Fitted};
+use super::lifetime::{self, Study};
 use crate::config::{Refresh, TenureConfig};
-use crate::events::{Snapshot, time_text};
-use crate::features::{Customers, DAY_US, Interactions, UserCovariates};
-use crate::functions::{Bound, CUSTOMER_FUNCTIONS, CallArgs, Pin, Versioned, model_record, read_rfm_rules};
+use crate::events::{EventColumn, Snapshot, kind, time_text};
+use crate::features::{Customers, DAY_US, Interactions, NO_CODE, UserCovariates};
+use crate::functions::{
+    Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Pin, Versioned, blocking, fit_error, model_record, read_rfm_rules,
+};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
-use crate::models::{Family, HOLDOUT_DAYS, MODEL_TYPES};
+use crate::models::{Control, Family, HOLDOUT_DAYS, MODEL_TYPES, ModelError};
 use crate::store::{ModelRecord, Origin, Store, VersionInfo};
 
 /// The relation of what is known of the users, and its key.
 const USERS: &str = "users";
 const USER_ID: &str = "user_id";
+/// The relation of what is known of the items, its key, and the margin.
+const ITEMS: &str = "items";
+const ITEM_ID: &str = "item_id";
+const MARGIN: &str = "margin";
+/// Functions that take margins into account.
+const MARGINAL: &[&str] = &["clv", "clv_low", "clv_high", "clv_sum", "total_value", "explain_clv"];
 
 /// Rows may grow by this share, and `as_of` move by this share of the hold-out, before an auto model is fitted again.
 const ROWS_TOLERANCE: f64 = 0.05;
@@ -39,6 +53,7 @@ pub struct QueryPin {
     data: OnceCell<Arc<SnapshotData>>,
     /// By family and name asked for.
     models: Mutex<HashMap<(Family, Option<String>), Fitted>>,
+    margins: OnceCell<Arc<Margins>>,
     /// The models there were when the query first looked.
     records: Mutex<Option<Arc<Vec<ModelRecord>>>>,
 }
@@ -46,7 +61,7 @@ pub struct QueryPin {
 impl QueryPin {
     pub fn new(engine: Arc<Engine>, state: SessionState) -> Self {
         let config = state.config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default();
-        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default(), records: Mutex::default() }
+        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default(), margins: OnceCell::new(), records: Mutex::default() }
     }
 
     fn records(&self) -> Arc<Vec<ModelRecord>> {
@@ -103,7 +118,58 @@ impl QueryPin {
             Some(relation) if matches!(args.spec.name, "rfm" | "segment") => format!("{:?}", self.rules(relation).await?),
             _ => String::new(),
         };
-        Ok(format!("{:?} {active:?} {rules}", self.config))
+        let margins = match MARGINAL.contains(&args.spec.name) {
+            true => format!("{:x}", hash_of(self.margins().await?.as_ref())),
+            false => String::new(),
+        };
+        Ok(format!("{:?} {active:?} {rules} {margins}", self.config))
+    }
+
+    /// `tenure.margin`; or each customer's margin on the items they bought, everybody's for who bought none with a margin; or 1.
+    async fn read_margins(&self) -> Result<Arc<Margins>> {
+        if let Some(margin) = self.config.margin() {
+            return Ok(Arc::new(Margins::All(margin)));
+        }
+        let snapshot = self.snapshot().await?;
+        let ctx = SessionContext::new_with_state(self.state.clone());
+        let needed = [EventColumn::Amount, EventColumn::ItemId].iter().all(|c| snapshot.contract.has(*c));
+        let items = match needed && ctx.table_exist(ITEMS)? {
+            true => ctx.table(ITEMS).await?,
+            false => return Ok(Arc::new(Margins::All(1.0))),
+        };
+        if !items.schema().has_column_with_unqualified_name(MARGIN) || !items.schema().has_column_with_unqualified_name(ITEM_ID) {
+            return Ok(Arc::new(Margins::All(1.0)));
+        }
+        refuse_calls(items.logical_plan(), ITEMS)?;
+        let customers = self.customers().await?;
+        let number = |e| cast(e, DataType::Float64);
+        let margins = items.select(vec![ident(ITEM_ID).alias("margin_item"), number(ident(MARGIN)).alias(MARGIN)])?;
+        let spent = number(col("millionths"));
+        let bought = DataFrame::new(self.state.clone(), snapshot.plan.clone()).filter(col("kind").eq(lit(kind::PURCHASE)))?.join(
+            margins,
+            JoinType::Inner,
+            &["item_id"],
+            &["margin_item"],
+            Some(col(MARGIN).is_not_null().and(col("millionths").gt(lit(0)))),
+        )?;
+        let sums =
+            vec![sum(spent.clone() * col(MARGIN)).alias("earned"), sum(spent).alias("spent"), max(abs(col(MARGIN))).alias("largest")];
+        let batches = bought.aggregate(vec![col("user_id")], sums)?.collect().await?;
+        let mut of = vec![(0.0, 0.0); customers.len()];
+        for b in &batches {
+            let codes = customers.keys.lookup(b.column(0))?;
+            let figure = |at: usize| b.column(at).as_primitive::<Float64Type>();
+            for (i, &code) in codes.iter().enumerate().filter(|(_, c)| **c != NO_CODE) {
+                if figure(3).value(i) > 1.0 {
+                    return plan_err!("{ITEMS}.{MARGIN} = {}: a margin is a share of the amount from -1 to 1", figure(3).value(i));
+                }
+                of[code as usize] = (figure(1).value(i), figure(2).value(i));
+            }
+        }
+        // In the order of the customers, so that the total does not depend on threads.
+        let (earned, spent) = of.iter().fold((0.0, 0.0), |(e, s), (earned, spent)| (e + earned, s + spent));
+        let all = if spent > 0.0 { earned / spent } else { 1.0 };
+        Ok(Arc::new(Margins::ByCode(of.into_iter().map(|(earned, spent)| if spent > 0.0 { earned / spent } else { all }).collect())))
     }
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
@@ -260,6 +326,13 @@ impl QueryPin {
     }
 }
 
+fn hash_of(margins: &Margins) -> u64 {
+    match margins {
+        Margins::All(margin) => margin.to_bits(),
+        Margins::ByCode(margins) => margins.iter().fold(1, |hash, m| XxHash3_64::oneshot_with_seed(hash, &m.to_le_bytes())),
+    }
+}
+
 fn exhausted(e: &DataFusionError) -> bool {
     matches!(e.find_root(), DataFusionError::ResourcesExhausted(_))
 }
@@ -354,6 +427,34 @@ impl Pin for QueryPin {
             .await
             .or_else(|e| plan_err!("covariates = '{names}': columns of '{USERS}' are needed: {}", e.find_root().strip_backtrace()))?;
         UserCovariates::new(&customers.keys, &batches, wanted)
+    }
+
+    async fn margins(&self) -> Result<Arc<Margins>> {
+        self.margins.get_or_try_init(|| self.read_margins()).await.cloned()
+    }
+
+    async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>> {
+        let (snapshot, customers, fitted) = (self.snapshot().await?, self.customers().await?, self.lifetime(model).await?);
+        let record = model_record(self, &fitted.name)?;
+        let Some(v) = record.versions.iter().find(|v| v.version == fitted.version) else {
+            return plan_err!("model '{}' has no version {} to backtest", fitted.name, fitted.version);
+        };
+        let options = fitting::options_of(v)?;
+        let covariates = match options.get("covariates") {
+            "" => None,
+            names => Some(self.covariates(names, None).await?),
+        };
+        let days = holdout_days.or(options.holdout_days()).unwrap_or(HOLDOUT_DAYS);
+        let folds = lifetime::folds(&snapshot, days, folds);
+        if folds.is_empty() {
+            return Err(fit_error(ModelError::TooLittleData("the log is too short for a hold-out of a week".into())));
+        }
+        let control = self.engine.progress.clone().map(Control::reporting).unwrap_or_default();
+        blocking(control, move |control| {
+            let study = Study { snapshot: &snapshot, customers: &customers, covariates: covariates.as_ref(), control };
+            folds.iter().map(|fold| study.test(*fold, &options, usize::MAX)).collect::<Result<_, _>>().map_err(fit_error)
+        })
+        .await
     }
 
     async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>> {

@@ -4,18 +4,28 @@ use super::histories::Histories;
 use super::optimise::{Problem, Sums};
 use super::predict::Estimated;
 use super::process::Likelihood;
-use super::{Counts, Covariates, Fit};
-use crate::models::{Control, ModelError};
+use super::{Counts, Covariates, Fit, Sample};
+use crate::models::{Control, ModelError, Options};
 
 /// How a model is fitted.
 #[derive(Clone, Debug, Default)]
 pub struct FitOptions {
     /// Parameters to start from, such as those of the last version; `None` for a start of the model's own.
     pub start: Option<Vec<f64>>,
+    /// The parameters of the model that are given, [`Process::GIVEN`](super::Process::GIVEN) of them.
+    pub given: Vec<f64>,
     /// Weight of ½·Σ(θ − θ₀)² a customer, with the log-parameters θ and the model's own start θ₀.
     pub l2: f64,
     /// Weight of ½·Σγ² a customer, with the coefficients γ of standardised covariates.
     pub l2_covariates: f64,
+}
+
+impl FitOptions {
+    /// As they were given to a model type.
+    pub fn of(data: &Sample<'_>, options: &Options) -> Self {
+        let start = data.start.map(<[f64]>::to_vec);
+        Self { start, given: vec![], l2: options.number("l2"), l2_covariates: options.number("l2_covariates") }
+    }
 }
 
 /// Fits `M` to the customers. The answer is bitwise the same for any order of the customers and any number of threads.
@@ -27,7 +37,11 @@ pub struct FitOptions {
 /// `TooLittleData` if fewer than two customers bought on a second day, `Option` for an impossible history or start, `Cancelled`, `NotConverged`.
 pub fn fit<M: Likelihood>(counts: Counts<'_>, options: &FitOptions, control: &Control) -> Result<Fit<Estimated<M>>, ModelError> {
     let histories = Histories::new(M::NAME, counts)?;
-    let own_start = M::start(&histories);
+    if options.given.len() != M::GIVEN || options.given.iter().any(|v| v.is_nan() || *v <= 0.0) {
+        let allowed = format!("{} positive numbers", M::GIVEN);
+        return Err(ModelError::Option { option: "given".into(), given: format!("{:?}", options.given), allowed });
+    }
+    let own_start = M::start(&histories, &options.given);
     let n = own_start.len();
     let cells = match counts.covariates {
         Some(covariates) => Cells::new(counts, covariates)?,
@@ -56,7 +70,9 @@ pub fn fit<M: Likelihood>(counts: Counts<'_>, options: &FitOptions, control: &Co
     problem.upper.resize(n + extra, COEFFICIENT);
     problem.l2.resize(n + extra, options.l2_covariates);
     problem.centre.resize(n + extra, 0.0);
-    let mut optimum = problem.maximise(&start, control, |at| if extra == 0 { M::sums(&histories, at) } else { cells.sums::<M>(at, n) })?;
+    let given: Vec<f64> = options.given.iter().map(|v| v.ln()).collect();
+    let sums = |at: &[f64]| if extra == 0 { M::sums(&histories, &[at, &given].concat()) } else { cells.sums::<M>(at, n, &given) };
+    let mut optimum = problem.maximise(&start, control, sums)?;
     // From standardised covariates to their own units: γz = γ'(z − m)/s.
     let k = cells.mean.len();
     let in_units = |at: &mut [f64]| {
@@ -70,7 +86,8 @@ pub fn fit<M: Likelihood>(counts: Counts<'_>, options: &FitOptions, control: &Co
     };
     in_units(&mut optimum.at);
     optimum.axes.iter_mut().for_each(|axis| in_units(axis));
-    let values: Vec<f64> = optimum.at[..n].iter().map(|a| a.exp()).collect();
+    optimum.axes.iter_mut().for_each(|axis| drop(axis.splice(n..n, given.iter().map(|_| 0.0))));
+    let values: Vec<f64> = optimum.at[..n].iter().map(|a| a.exp()).chain(options.given.iter().copied()).collect();
     let (purchase, lifetime) = optimum.at[n..].split_at(k);
     Ok(Fit {
         params: Estimated {
@@ -132,7 +149,7 @@ impl Cells {
     }
 
     /// The chain rule over the cells: a covariate moves the log-parameters by ±γ·z.
-    fn sums<M: Likelihood>(&self, at: &[f64], n: usize) -> Sums {
+    fn sums<M: Likelihood>(&self, at: &[f64], n: usize, given: &[f64]) -> Sums {
         let k = self.mean.len();
         let mut total = Sums::zero(at.len());
         for (z, histories) in &self.of {
@@ -142,7 +159,8 @@ impl Cells {
                 Some(c) if c < k => M::BY_PURCHASE[i] * z[c],
                 Some(c) => M::BY_LIFETIME[i] * z[c - k],
             };
-            let moved: Vec<f64> = (0..n).map(|i| at[i] + (n..at.len()).map(|p| slope(i, p) * at[p]).sum::<f64>()).collect();
+            let moved = (0..n).map(|i| at[i] + (n..at.len()).map(|p| slope(i, p) * at[p]).sum::<f64>());
+            let moved: Vec<f64> = moved.chain(given.iter().copied()).collect();
             let of_cell = M::sums(histories, &moved);
             total.value += of_cell.value;
             for p in 0..at.len() {

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::optimise::{Derivatives, Problem};
+use super::optimise::{Derivatives, Problem, covariance};
 use super::special::{digamma, lgamma, trigamma};
 use super::{Fit, Parameter};
 use crate::models::{Column, Control, ModelError, Part};
@@ -70,6 +70,12 @@ impl Spend {
             log_error: deviation(i),
         };
         [("p", p), ("q", q), ("v", v)].into_iter().enumerate().map(one).collect()
+    }
+
+    /// Of p, q and v; empty where it was not estimated.
+    pub fn covariance(&self) -> Vec<Vec<f64>> {
+        let GammaGamma { p, q, v } = self.params;
+        covariance(&self.axes, &[p, q, v])
     }
 
     pub fn to_parts(&self) -> Vec<Part> {

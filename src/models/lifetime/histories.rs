@@ -61,6 +61,8 @@ pub struct Histories {
     pub exposure: f64,
     /// Distinct rows.
     pub distinct: usize,
+    /// Repeat purchases at an age of so many days; empty where the days are not known.
+    pub ages: Vec<u64>,
 }
 
 impl Histories {
@@ -97,6 +99,7 @@ impl Histories {
             purchases: by_t.iter().map(|o| o.purchases).sum(),
             exposure: by_t.iter().enumerate().map(|(t, o)| t as f64 * o.customers as f64).sum(),
             distinct: rows.len(),
+            ages: counts.days.map(|d| d.ages(by_t.len())).unwrap_or_default(),
             rows,
             by_t,
         })

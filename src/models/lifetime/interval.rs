@@ -57,12 +57,20 @@ impl Worth {
         let sum = |of: &[f64]| customers.clone().map(|i| of[i]).sum::<f64>();
         let value = sum(&self.value);
         let variance = sum(&self.variance) + self.moves.iter().map(|axis| sum(axis).powi(2)).sum::<f64>();
-        if value <= 0.0 || variance <= 0.0 {
+        if value == 0.0 || variance <= 0.0 {
             return Interval { value, low: value, high: value };
         }
+        // Where margins are below 0 the total may be as well: the same, turned about.
         let (shape, scale) = (value * value / variance, variance / value);
-        let at = |p: f64| gamma_quantile(shape, p) * scale;
+        let at = |p: f64| gamma_quantile(shape, if value > 0.0 { p } else { 1.0 - p }) * scale;
         Interval { value, low: at(0.5 - 0.5 * level).min(value), high: at(0.5 + 0.5 * level).max(value) }
+    }
+
+    /// Multiplies what one customer is worth, as a margin does.
+    pub fn scale(&mut self, i: usize, by: f64) {
+        self.value[i] *= by;
+        self.variance[i] *= by * by;
+        self.moves.iter_mut().for_each(|axis| axis[i] *= by);
     }
 
     /// How much wider than given the parameters the interval of a customer is, as a factor.

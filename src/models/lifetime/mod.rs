@@ -2,6 +2,12 @@
 //!
 //! * [`BgNbd`], [`MbgNbd`]: purchases and silent departure after a purchase. Fader, Hardie and Lee, "Counting your customers the easy way", Marketing
 //!   Science 24 (2005).
+//! * [`BgCnbdK`], [`MbgCnbdK`]: the same for customers who purchase at regular intervals. Reutterer, Platzer and Schröder, International Journal of Research
+//!   in Marketing 38 (2021).
+//! * [`ParetoNbd`], [`GgompertzNbd`]: purchases during a lifetime that ends at any time. Schmittlein, Morrison and Colombo, "Counting your customers: who are
+//!   they and what will they do next?", Management Science 33 (1987); Bemmaor and Glady, Management Science 58 (2012).
+//! * [`BgCnbdK`], [`MbgCnbdK`]: purchases at regular intervals. Reutterer, Platzer and Schröder, International Journal of Research in Marketing 38 (2021).
+//! * [`BgBb`], [`ShiftedBetaGeometric`], [`BetaDiscreteWeibull`]: purchases and subscriptions in discrete time, a period at a time. See `discrete`.
 //! * [`GammaGamma`]: the value of an order. Fader and Hardie, "The gamma-gamma model of monetary value" (2013).
 //! * [`Lifetime`]: both together, and the share of the gross value that refunds leave.
 //!
@@ -11,23 +17,33 @@
 //!
 //! A log-likelihood in days differs from one in weeks by the Jacobian of the density of purchase times: LL(weeks) = LL(days) + Σx·ln 7.
 
+mod baseline;
 mod beta_geometric;
 #[cfg(test)]
 mod check;
+mod cnbd;
+mod discrete;
+mod explain;
 mod fit;
 mod gamma_gamma;
 mod histories;
 mod interval;
+mod lifetimes;
 mod optimise;
 mod predict;
 mod process;
 mod special;
 mod value;
 
-pub use beta_geometric::{BG_NBD, BgNbd, MBG_NBD, MbgNbd};
+pub use baseline::{NAIVE_RATE, ZERO};
+pub use beta_geometric::{BG_NBD, BG_NBD_BURST, BetaGeometric, BgNbd, BurstBgNbd, MBG_NBD, MbgNbd};
+pub use cnbd::{BG_CNBD_K, BgCnbdK, Cnbd, MBG_CNBD_K, MOST_REGULAR, MbgCnbdK, fit_cnbd};
+pub use discrete::{BETA_DISCRETE_WEIBULL, BG_BB, BetaDiscreteWeibull, BgBb, Periodic, SBG, ShiftedBetaGeometric};
+pub use explain::{Explanation, FEATURES, Typical};
 pub use fit::{FitOptions, fit};
 pub use gamma_gamma::{GammaGamma, Spend};
 pub use interval::{Interval, Worth};
+pub use lifetimes::{GGOMPERTZ_NBD, GammaGompertz, GgompertzNbd, Nbd, PARETO_NBD, Pareto, ParetoNbd};
 pub use predict::Estimated;
 pub use process::{Alive, Likelihood, Process};
 pub use value::{Lifetime, Refunds, Spending};
@@ -37,40 +53,38 @@ use std::sync::Arc;
 
 use crate::models::{Allowed, AnyPurchases, Control, Make, ModelError, ModelType, OptionSpec, Options, Part};
 
-/// The options of every model of purchases.
-static OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        name: "spend",
-        default: "gamma_gamma",
-        allowed: Allowed::OneOf(&["gamma_gamma", "mean"]),
-        about: "gamma_gamma: each customer's own expected value; mean: the same for everybody",
-    },
-    OptionSpec {
-        name: "covariates",
-        default: "",
-        allowed: Allowed::Text,
-        about: "columns of `users`, 'column, column', on which the rate of purchases and the rate of departure depend",
-    },
-    OptionSpec {
-        name: "l2",
-        default: "0",
-        allowed: Allowed::Number { least: 0.0, most: 1e6 },
-        about: "weight of ½·Σ(θ − θ₀)² a customer, θ the logarithms of the parameters, θ₀ the start of the search",
-    },
-    OptionSpec {
-        name: "l2_covariates",
-        default: "0",
-        allowed: Allowed::Number { least: 0.0, most: 1e6 },
-        about: "weight of ½·Σγ² a customer, γ the coefficients of standardised covariates",
-    },
-];
+const SPEND: OptionSpec = OptionSpec {
+    name: "spend",
+    default: "gamma_gamma",
+    allowed: Allowed::OneOf(&["gamma_gamma", "mean"]),
+    about: "gamma_gamma: each customer's own expected value; mean: the same for everybody",
+};
+const COVARIATES: OptionSpec = OptionSpec {
+    name: "covariates",
+    default: "",
+    allowed: Allowed::Text,
+    about: "columns of `users`, 'column, column', on which the rate of purchases and the rate of departure depend",
+};
+const L2: OptionSpec = OptionSpec {
+    name: "l2",
+    default: "0",
+    allowed: Allowed::Number { least: 0.0, most: 1e6 },
+    about: "weight of ½·Σ(θ − θ₀)² a customer, θ the logarithms of the parameters, θ₀ the start of the search",
+};
+const L2_COVARIATES: OptionSpec = OptionSpec {
+    name: "l2_covariates",
+    default: "0",
+    allowed: Allowed::Number { least: 0.0, most: 1e6 },
+    about: "weight of ½·Σγ² a customer, γ the coefficients of standardised covariates",
+};
+
+/// The options of a model of purchases in continuous time.
+static OPTIONS: &[OptionSpec] = &[SPEND, COVARIATES, L2, L2_COVARIATES];
 
 /// The type of a model that is a process with a likelihood.
 const fn parametric<M: process::Likelihood>(about: &'static str, in_auto: bool) -> ModelType {
     fn fit_any<M: process::Likelihood>(data: &Sample<'_>, options: &Options, control: &Control) -> Result<Fit<AnyPurchases>, ModelError> {
-        let options =
-            FitOptions { start: data.start.map(<[f64]>::to_vec), l2: options.number("l2"), l2_covariates: options.number("l2_covariates") };
-        Ok(fit::<M>(data.counts, &options, control)?.map(|model| Arc::new(model) as AnyPurchases))
+        Ok(fit::<M>(data.counts, &FitOptions::of(data, options), control)?.map(|model| Arc::new(model) as AnyPurchases))
     }
     fn read_any<M: process::Likelihood>(parts: &[Part]) -> Result<AnyPurchases, ModelError> {
         Ok(Arc::new(Estimated::<M>::from_parts(parts)?))
@@ -102,6 +116,19 @@ pub struct PurchaseDays<'a> {
 }
 
 impl PurchaseDays<'_> {
+    /// How many repeat purchases there were at each age below `days`.
+    fn ages(&self, days: usize) -> Vec<u64> {
+        let mut ages = vec![0; days];
+        for customer in 0..self.ends.len() {
+            for &age in self.of(customer).iter().skip(1) {
+                if let Some(n) = ages.get_mut(age as usize) {
+                    *n += 1;
+                }
+            }
+        }
+        ages
+    }
+
     pub fn of(&self, customer: usize) -> &[u32] {
         let start = customer.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.days[start..self.ends[customer]]
@@ -182,6 +209,9 @@ pub struct Futures {
 pub trait Purchases: fmt::Debug + Send + Sync {
     /// In the order in which they are shown.
     fn parameters(&self) -> Vec<Parameter>;
+
+    /// Of `parameters`, by row and column; empty where it was not estimated.
+    fn covariance(&self) -> Vec<Vec<f64>>;
 
     /// The covariates that `counts` must bring.
     fn covariates(&self) -> &[String] {

@@ -3,7 +3,7 @@
 //! The box matters. Data without departures, or with one purchase rate for all, have their maximum at infinity along a ridge; the box ends the walk at
 //! parameters which say just that and with which every prediction is still finite.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, MulAssign};
 
 use crate::models::{Control, ModelError};
 
@@ -50,6 +50,14 @@ impl<const N: usize> AddAssign<&Self> for Derivatives<N> {
         for (sum, part) in self.hessian.iter_mut().flatten().zip(other.hessian.iter().flatten()) {
             *sum += part;
         }
+    }
+}
+
+impl<const N: usize> MulAssign<f64> for Derivatives<N> {
+    fn mul_assign(&mut self, factor: f64) {
+        self.value *= factor;
+        self.gradient.iter_mut().for_each(|g| *g *= factor);
+        self.hessian.iter_mut().flatten().for_each(|h| *h *= factor);
     }
 }
 
@@ -249,6 +257,15 @@ impl Problem {
     fn not_converged(&self, detail: String) -> ModelError {
         ModelError::NotConverged { model: self.model, detail }
     }
+}
+
+/// Σ axis·axisᵀ, each row and column times its scale: what the delta method makes of it for parameters whose logarithms the axes move. Empty without axes.
+pub(super) fn covariance(axes: &[Vec<f64>], scale: &[f64]) -> Vec<Vec<f64>> {
+    if axes.is_empty() {
+        return vec![];
+    }
+    let one = |i: usize, j: usize| axes.iter().map(|axis| axis[i] * axis[j]).sum::<f64>() * scale[i] * scale[j];
+    (0..scale.len()).map(|i| (0..scale.len()).map(|j| one(i, j)).collect()).collect()
 }
 
 /// The Hessian with the rows and columns of fixed parameters empty.

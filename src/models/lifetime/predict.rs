@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::optimise::covariance;
 use super::process::{Alive, Process, no_purchase};
 use super::{Counts, Futures, Parameter, Purchases};
 use crate::models::{AnyPurchases, Column, Control, ModelError, Part, part};
@@ -18,8 +19,8 @@ const CUSTOMERS: usize = 8_192;
 /// Distinct histories between two looks at the control.
 const DISTINCT: usize = 128;
 const DAYS_A_YEAR: f64 = 365.25;
-/// A next purchase that lies further ahead than this, some 274 years, is none.
-const NEVER: f64 = 100_000.0;
+/// A next purchase that lies further ahead than these days, some 274 years, is none.
+pub(super) const NEVER: f64 = 100_000.0;
 /// Cells of a table of (x, T) that is indexed instead of hashed.
 const DENSE: u64 = 1 << 22;
 
@@ -32,7 +33,8 @@ pub struct Estimated<M> {
     /// Their coefficients on ln(purchase rate) and on ln(rate of departure).
     pub purchase: Vec<f64>,
     pub lifetime: Vec<f64>,
-    /// Principal axes of the uncertainty, one standard error each: moves of the log-parameters, then of the coefficients.
+    /// Principal axes of the uncertainty, one standard error each: moves of the log-parameters (none of those that are given),
+    /// then of the coefficients.
     pub axes: Vec<Vec<f64>>,
 }
 
@@ -44,7 +46,9 @@ impl<M: Process> Estimated<M> {
 
     /// The standard error of the i-th log-parameter or coefficient.
     fn deviation(&self, i: usize) -> Option<f64> {
-        (!self.axes.is_empty()).then(|| self.axes.iter().map(|axis| axis[i] * axis[i]).sum::<f64>().sqrt())
+        let deviation = self.axes.iter().map(|axis| axis[i] * axis[i]).sum::<f64>().sqrt();
+        // A parameter on the edge of the search was not estimated.
+        Some(deviation).filter(|d| *d > 0.0)
     }
 
     /// Reads what [`Purchases::to_parts`] wrote.
@@ -116,9 +120,33 @@ impl<M: Process> Estimated<M> {
     }
 
     /// P(alive) times what is expected of the living.
-    fn survived(&self, counts: Counts<'_>, control: &Control, f: impl Fn(M::Alive) -> f64 + Sync) -> Result<Vec<f64>, ModelError> {
+    pub(super) fn survived(
+        &self,
+        counts: Counts<'_>,
+        control: &Control,
+        f: impl Fn(M::Alive) -> f64 + Sync,
+    ) -> Result<Vec<f64>, ModelError> {
         let (p_alive, distinct, values) = self.if_alive(counts, control, f)?;
         Ok(for_each_customer(counts, |i| p_alive[i] * values[distinct.of_customer[i] as usize]))
+    }
+
+    /// The time by which half of those who come again have done so, NaN where that is beyond `never`, both in the unit of the process.
+    pub(super) fn median_waits(&self, counts: Counts<'_>, never: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
+        let (_, distinct, waits) = self.if_alive(counts, control, |alive| median_wait(alive, never))?;
+        Ok(for_each_customer(counts, |i| waits[distinct.of_customer[i] as usize]))
+    }
+
+    /// The process moved by one standard error along each of its axes.
+    pub(super) fn moved(&self) -> Vec<Self> {
+        let n = M::PARAMETERS.len();
+        let moved = |axis: &Vec<f64>| {
+            let values: Vec<f64> = self.base.values().iter().zip(axis).map(|(v, a)| v * a.exp()).collect();
+            let k = self.covariates.len();
+            let coefficient = |own: &[f64], from: usize| own.iter().zip(&axis[from..]).map(|(g, a)| g + a).collect();
+            let (purchase, lifetime) = (coefficient(&self.purchase, n), coefficient(&self.lifetime, n + k));
+            Self { base: M::of_values(&values), covariates: self.covariates.clone(), purchase, lifetime, axes: vec![] }
+        };
+        self.axes.iter().map(moved).collect()
     }
 }
 
@@ -127,20 +155,24 @@ const AXES: &str = "axes";
 
 impl<M: Process> Purchases for Estimated<M> {
     fn parameters(&self) -> Vec<Parameter> {
-        let own = M::PARAMETERS.iter().zip(self.base.values()).enumerate().map(|(i, (name, value))| Parameter {
-            name: (*name).to_owned(),
-            value,
-            // A parameter is positive: what is symmetric is its logarithm.
-            log_error: self.deviation(i),
-            error: self.deviation(i).map(|d| d * value),
-        });
         let n = M::PARAMETERS.len();
+        let own = M::PARAMETERS.iter().zip(self.base.values()).enumerate().map(|(i, (name, value))| {
+            let deviation = self.deviation(i).filter(|_| i < n - M::GIVEN);
+            // A parameter is positive: what is symmetric is its logarithm.
+            Parameter { name: (*name).to_owned(), value, log_error: deviation, error: deviation.map(|d| d * value) }
+        });
         let k = self.covariates.len();
         let coefficients = (0..2 * k).map(|j| {
             let (half, value) = if j < k { ("purchase", self.purchase[j]) } else { ("lifetime", self.lifetime[j - k]) };
             Parameter { name: format!("{half}.{}", self.covariates[j % k]), value, log_error: None, error: self.deviation(n + j) }
         });
         own.chain(coefficients).collect()
+    }
+
+    fn covariance(&self) -> Vec<Vec<f64>> {
+        let mut scale = self.base.values();
+        scale.resize(scale.len() + 2 * self.covariates.len(), 1.0);
+        covariance(&self.axes, &scale)
     }
 
     fn covariates(&self) -> &[String] {
@@ -163,16 +195,7 @@ impl<M: Process> Purchases for Estimated<M> {
         annual_rate: f64,
         control: &Control,
     ) -> Result<Vec<f64>, ModelError> {
-        if !(annual_rate.is_finite() && annual_rate >= 0.0) {
-            return Err(refused("discount_rate", annual_rate, "a rate a year of 0 or more, such as 0.1 for 10 %"));
-        }
-        let delta = annual_rate.ln_1p() / DAYS_A_YEAR;
-        if horizon_days == f64::INFINITY && delta == 0.0 {
-            return Err(refused("discount_rate", annual_rate, "a rate above 0, for a horizon without an end"));
-        }
-        if horizon_days != f64::INFINITY {
-            check_horizon(horizon_days)?;
-        }
+        let delta = daily_rate(horizon_days, annual_rate)?;
         self.survived(counts, control, |alive| {
             if delta == 0.0 || horizon_days == 0.0 { alive.expected(horizon_days) } else { alive.discounted(horizon_days, delta) }
         })
@@ -192,8 +215,7 @@ impl<M: Process> Purchases for Estimated<M> {
     }
 
     fn next_purchase_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
-        let (_, distinct, days) = self.if_alive(counts, control, median_wait)?;
-        Ok(for_each_customer(counts, |i| days[distinct.of_customer[i] as usize]))
+        self.median_waits(counts, NEVER, control)
     }
 
     fn expected_new_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
@@ -220,16 +242,7 @@ impl<M: Process> Purchases for Estimated<M> {
     }
 
     fn axes(&self) -> Vec<AnyPurchases> {
-        let n = M::PARAMETERS.len();
-        let moved = |axis: &Vec<f64>| {
-            let values: Vec<f64> = self.base.values().iter().zip(axis).map(|(v, a)| v * a.exp()).collect();
-            let k = self.covariates.len();
-            let coefficient = |own: &[f64], from: usize| own.iter().zip(&axis[from..]).map(|(g, a)| g + a).collect();
-            let (purchase, lifetime) = (coefficient(&self.purchase, n), coefficient(&self.lifetime, n + k));
-            Arc::new(Self { base: M::of_values(&values), covariates: self.covariates.clone(), purchase, lifetime, axes: vec![] })
-                as AnyPurchases
-        };
-        self.axes.iter().map(moved).collect()
+        self.moved().into_iter().map(|model| Arc::new(model) as AnyPurchases).collect()
     }
 
     fn to_parts(&self) -> Vec<Part> {
@@ -250,20 +263,20 @@ impl<M: Process> Purchases for Estimated<M> {
     }
 }
 
-/// The wait that half of those who come again do not exceed; NaN where that is beyond [`NEVER`].
-fn median_wait(alive: impl Alive) -> f64 {
-    let half = 0.5 * (1.0 - alive.none(NEVER));
+/// The wait that half of those who come again do not exceed; NaN where that is beyond `never`.
+fn median_wait(alive: impl Alive, never: f64) -> f64 {
+    let half = 0.5 * (1.0 - alive.none(never));
     if half <= 0.0 {
         return f64::NAN;
     }
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     while 1.0 - alive.none(high) < half {
         (low, high) = (high, 2.0 * high);
-        if high > NEVER {
+        if high > never {
             return f64::NAN;
         }
     }
-    // To a hundredth of a day, or of the wait.
+    // To a hundredth of the unit, or of the wait.
     while high - low > 0.01 * low.max(1.0) {
         let middle = 0.5 * (low + high);
         if 1.0 - alive.none(middle) < half { low = middle } else { high = middle }
@@ -271,7 +284,22 @@ fn median_wait(alive: impl Alive) -> f64 {
     0.5 * (low + high)
 }
 
-fn check_horizon(days: f64) -> Result<(), ModelError> {
+/// The rate a day at which a purchase is discounted.
+pub(super) fn daily_rate(horizon_days: f64, annual_rate: f64) -> Result<f64, ModelError> {
+    if !(annual_rate.is_finite() && annual_rate >= 0.0) {
+        return Err(refused("discount_rate", annual_rate, "a rate a year of 0 or more, such as 0.1 for 10 %"));
+    }
+    let delta = annual_rate.ln_1p() / DAYS_A_YEAR;
+    if horizon_days == f64::INFINITY && delta == 0.0 {
+        return Err(refused("discount_rate", annual_rate, "a rate above 0, for a horizon without an end"));
+    }
+    if horizon_days != f64::INFINITY {
+        check_horizon(horizon_days)?;
+    }
+    Ok(delta)
+}
+
+pub(super) fn check_horizon(days: f64) -> Result<(), ModelError> {
     if days.is_finite() && days >= 0.0 { Ok(()) } else { Err(refused("horizon", days, "a number of days, 0 or more")) }
 }
 

@@ -14,6 +14,8 @@ pub trait Process: Copy + Debug + PartialEq + Send + Sync + 'static {
     /// Name of the model type, and of the table that holds the parameters.
     const NAME: &'static str;
     const PARAMETERS: &'static [&'static str];
+    /// How many parameters, the last of them, are given and not estimated, such as a whole number that is chosen.
+    const GIVEN: usize = 0;
     /// Whether what a living customer will do depends on t_x besides x and T.
     const BY_RECENCY: bool = false;
     /// What is known of a customer who is alive at T.
@@ -79,21 +81,26 @@ pub trait Alive: Copy + Send + Sync {
     /// Purchases within `h`, which may be infinite, each discounted by e^(−δτ), δ > 0:
     /// ∫ e^(−δτ) dE(τ) = e^(−δh) E(h) + δ ∫ e^(−δτ) E(τ) dτ, by Gauss–Legendre over ln(1 + τ/scale).
     fn discounted(&self, h: f64, delta: f64) -> f64 {
-        // e^(−FORGOTTEN) of a purchase is none.
-        let end = h.min(FORGOTTEN / delta);
-        let scale = self.scale();
-        let saved = integrate_to((end / scale).ln_1p(), delta * end, |u| {
-            let tau = scale * u.exp_m1();
-            (-delta * tau).exp() * self.expected(tau) * (scale + tau)
-        });
-        (-delta * end).exp() * self.expected(end) + delta * saved
+        discounted(self, h, delta)
     }
+}
+
+/// See [`Alive::discounted`].
+pub(super) fn discounted(alive: &impl Alive, h: f64, delta: f64) -> f64 {
+    // e^(−FORGOTTEN) of a purchase is none.
+    let end = h.min(FORGOTTEN / delta);
+    let scale = alive.scale();
+    let saved = integrate_to((end / scale).ln_1p(), delta * end, |u| {
+        let tau = scale * u.exp_m1();
+        (-delta * tau).exp() * alive.expected(tau) * (scale + tau)
+    });
+    (-delta * end).exp() * alive.expected(end) + delta * saved
 }
 
 /// Length of the longest table of [`Alive::counts`].
 pub const MOST_COUNTS: usize = 1 << 16;
 /// Discounting to less than e^−45 of a purchase ends an infinite horizon.
-const FORGOTTEN: f64 = 45.0;
+pub(super) const FORGOTTEN: f64 = 45.0;
 
 /// P(no purchase): departed, or alive and waiting. A sum of positive terms keeps all digits.
 pub(super) fn no_purchase(p_alive: f64, none_if_alive: f64) -> f64 {
@@ -102,7 +109,7 @@ pub(super) fn no_purchase(p_alive: f64, none_if_alive: f64) -> f64 {
 
 /// A process with a likelihood, fitted by Newton's method on the logarithms of its parameters.
 pub trait Likelihood: Process {
-    /// The box in which log-parameters are sought: beyond it every prediction is what it is on the bound.
+    /// The box in which the log-parameters that are estimated are sought: beyond it every prediction is what it is on the bound.
     const LOWER: &'static [f64];
     const UPPER: &'static [f64];
     /// By how much each log-parameter moves with the `purchase` and the `lifetime` of [`Process::shifted`]: 0, 1 or −1.
@@ -112,9 +119,10 @@ pub trait Likelihood: Process {
     /// ln L of one customer.
     fn log_likelihood(&self, x: f64, t_x: f64, t: f64) -> f64;
 
-    /// Log-parameters to start from.
-    fn start(histories: &Histories) -> Vec<f64>;
+    /// Log-parameters to start from, with the values of the parameters that are given.
+    fn start(histories: &Histories, given: &[f64]) -> Vec<f64>;
 
-    /// ln L of all customers with its first and second derivatives by the log-parameters; the same for any number of threads.
+    /// ln L of all customers with its first and second derivatives by the log-parameters that are estimated; `at` has the logarithms of those that are given
+    /// after them. The same for any number of threads.
     fn sums(histories: &Histories, at: &[f64]) -> Sums;
 }

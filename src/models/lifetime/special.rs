@@ -29,6 +29,11 @@ pub(super) fn trigamma(mut z: f64) -> f64 {
     sum + 1.0 / z + 0.5 * w + series / z
 }
 
+/// ln(1 + e^d) without overflow.
+pub(super) fn softplus(d: f64) -> f64 {
+    d.max(0.0) + (-d.abs()).exp().ln_1p()
+}
+
 /// ln of the ascending factorial (z)_n = Γ(z + n) / Γ(z).
 pub(super) fn ln_rising(z: f64, n: f64) -> f64 {
     if n <= f64::from(MULTIPLIED_OUT) && n.fract() == 0.0 {
@@ -212,40 +217,109 @@ pub(super) fn integrate_to(end: f64, decay: f64, f: impl Fn(f64) -> f64) -> f64 
     integrate(end, panels, f)
 }
 
-/// P(S = n) for n = 0, 1, … of a negative binomial S: events of a process of rate Gamma(k, rate A) in a time h, with share = h/(A+h) and rest = A/(A+h).
-/// What lies beyond the last entry is below 1e-13, or the table has `most` entries.
-pub(super) fn negative_binomial(k: f64, share: f64, rest: f64, most: usize) -> Vec<f64> {
-    const REST: f64 = 1e-14;
-    if share <= 0.0 {
-        return vec![1.0];
-    }
-    let odds = share / rest;
-    let mode = ((k - 1.0) * odds).floor().max(0.0).min(most as f64 - 1.0);
-    let ln_mode = lgamma(k + mode) - lgamma(k) - lgamma(mode + 1.0) + k * rest.ln() + mode * share.ln();
-    let at_mode = mode as usize;
-    let mut table = vec![0.0; at_mode + 1];
-    let mut p = ln_mode.exp();
-    table[at_mode] = p;
-    for n in (0..at_mode).rev() {
-        // P(n) = P(n+1)·(n+1)/((k+n)·share)
-        p *= (n as f64 + 1.0) / ((k + n as f64) * share);
-        table[n] = p;
-        if p == 0.0 {
-            break;
+/// E[f(p, 1−p)] for p ~ Beta(a, b) by the trapezoidal rule over y = ln p/(1−p), which converges exponentially where f is analytic and bounded for
+/// |Im y| ≤ π/2.
+///
+/// Far out the integrand is e^(ay) on the left and e^(−by) on the right; from `ends` on, where f no longer changes, the rest of the sum is a geometric series
+/// and is added whole. f falls from `bound` on the left.
+pub(super) fn beta_mean(a: f64, b: f64, ends: [f64; 2], bound: f64, f: impl Fn(f64, f64) -> f64) -> f64 {
+    const NEGLIGIBLE: f64 = 1e-18;
+    let mode = (a / b).ln();
+    // The density of y = mode + d relative to the mode, from the side that does not cancel.
+    let density = |d: f64| {
+        let (side, near, share) = if a < b { (d, a, a / (a + b)) } else { (-d, b, b / (a + b)) };
+        (near * side - (a + b) * (share * side.exp_m1()).ln_1p()).exp()
+    };
+    let h = (0.5 * (1.0 / a + 1.0 / b).sqrt()).min(0.25);
+    let (left_rest, right_rest) = (-1.0 / (-a * h).exp_m1(), -1.0 / (-b * h).exp_m1());
+    let at_mode = f(a / (a + b), b / (a + b));
+    let mut weight = 1.0;
+    let mut sum = at_mode;
+    for (side, end, rest, bound) in [(-1.0, ends[0], left_rest, bound), (1.0, ends[1], right_rest, at_mode)] {
+        let mut d = 0.0;
+        loop {
+            d += side * h;
+            let y = mode + d;
+            let w = density(d);
+            let value = w * f(1.0 / (1.0 + (-y).exp()), 1.0 / (1.0 + y.exp()));
+            if side * (y - end) >= 0.0 {
+                weight += w * rest;
+                sum += value * rest;
+                break;
+            }
+            weight += w;
+            sum += value;
+            if w * rest <= NEGLIGIBLE * weight && w * rest * bound <= NEGLIGIBLE * sum {
+                break;
+            }
         }
     }
-    p = table[at_mode];
+    sum / weight
+}
+
+/// P(N = n) for n = 0, 1, … of a Poisson variable; what lies beyond the last entry is below 1e-13, or the table has `most` entries.
+pub(super) fn poisson(mean: f64, most: usize) -> Vec<f64> {
+    if mean <= 0.0 {
+        return vec![1.0];
+    }
+    let mode = mean.floor().min(most as f64 - 1.0);
+    let at_mode = mode as usize;
+    let mut table = vec![0.0; at_mode + 1];
+    table[at_mode] = (mode * mean.ln() - mean - lgamma(mode + 1.0)).exp();
+    for n in (0..at_mode).rev() {
+        table[n] = table[n + 1] * (n as f64 + 1.0) / mean;
+    }
     while table.len() < most {
         let n = table.len() as f64;
-        let ratio = (k + n - 1.0) * share / n;
-        p *= ratio;
+        let p = table[table.len() - 1] * mean / n;
         table.push(p);
-        // What remains is below a geometric series.
-        if ratio < 1.0 && p * ratio / (1.0 - ratio) < REST {
+        if n > mean && p * mean / (n - mean) < 1e-14 {
             break;
         }
     }
     table
+}
+
+/// P(S = n) for n = 0, 1, … of a negative binomial S: events of a process of rate Gamma(k, rate A) in a time h, with share = h/(A+h) and rest = A/(A+h).
+/// What lies beyond the last entry is below 1e-13, or the table has `most` entries.
+pub(super) fn negative_binomial(k: f64, share: f64, rest: f64, most: usize) -> Vec<f64> {
+    let (first, near_mode) = negative_binomial_near_mode(k, share, rest, most);
+    let mut table = vec![0.0; first];
+    table.extend(near_mode);
+    table
+}
+
+/// The same from the first n on for which it is not negligible.
+pub(super) fn negative_binomial_near_mode(k: f64, share: f64, rest: f64, most: usize) -> (usize, Vec<f64>) {
+    const REST: f64 = 1e-14;
+    const NEGLIGIBLE: f64 = 1e-20;
+    if share <= 0.0 {
+        return (0, vec![1.0]);
+    }
+    let odds = share / rest;
+    let mode = ((k - 1.0) * odds).floor().max(0.0).min(most as f64 - 1.0);
+    let ln_mode = lgamma(k + mode) - lgamma(k) - lgamma(mode + 1.0) + k * rest.ln() + mode * share.ln();
+    let mut table = vec![ln_mode.exp()];
+    let mut n = mode;
+    while n > 0.0 && table[table.len() - 1] > NEGLIGIBLE {
+        n -= 1.0;
+        // P(n) = P(n+1)·(n+1)/((k+n)·share)
+        table.push(table[table.len() - 1] * (n + 1.0) / ((k + n) * share));
+    }
+    table.reverse();
+    let first = n as usize;
+    let mut p = table[table.len() - 1];
+    while first + table.len() < most {
+        let n = (first + table.len()) as f64;
+        let ratio = (k + n - 1.0) * share / n;
+        p *= ratio;
+        table.push(p);
+        // What remains is below a geometric series.
+        if p * ratio < REST * (1.0 - ratio) {
+            break;
+        }
+    }
+    (first, table)
 }
 
 #[cfg(test)]

@@ -119,6 +119,13 @@ impl Lifetime {
         of_purchases.chain(of_spend).collect()
     }
 
+    /// The estimated parameters in groups that were estimated together, with the covariance of each group.
+    pub fn covariances(&self) -> Vec<(Vec<Parameter>, Vec<Vec<f64>>)> {
+        let of_spend = self.spend.as_ref().map(|s| (s.parameters(), s.covariance()));
+        let groups = std::iter::once((self.purchases.parameters(), self.purchases.covariance())).chain(of_spend);
+        groups.filter(|(_, covariance)| !covariance.is_empty()).collect()
+    }
+
     /// The parameters in the order in which they are shown; p, q and v only where there is a spend model.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.purchases.parameters();

@@ -17,6 +17,7 @@
 //!
 //! Where that series would cancel, overflow or crawl, (1) is integrated instead: dearer, but all terms are positive and any parameters do.
 
+use super::super::special::beta_mean;
 use super::AliveBetaGeometric;
 
 /// Longest horizon that is told apart from a longer one; it keeps the arithmetic of absurd horizons finite.
@@ -66,47 +67,13 @@ impl AliveBetaGeometric {
         None
     }
 
-    /// Equation (1) by the trapezoidal rule over y = ln p/(1−p), which converges exponentially because the integrand is analytic about the line.
-    ///
-    /// Far out the integrand is e^(ay) on the left and e^(−by) on the right; there the rest of the sum is a geometric series and is added whole.
+    /// Equation (1) by quadrature over p.
     fn quadrature(&self, s: f64) -> f64 {
-        const NEGLIGIBLE: f64 = 1e-18;
         let Self { k, a, b, .. } = *self;
         // Purchases given p; k·s, those of a customer who never departs, is their bound.
-        let purchases = |p: f64| -(-k * (p * s).ln_1p()).exp_m1() / p;
-        let mode = (a / b).ln();
-        let p_mode = a / (a + b);
-        // The density of y = mode + d relative to the mode, from the side that does not cancel.
-        let density = |d: f64| {
-            let (side, near, share) = if a < b { (d, a, a / (a + b)) } else { (-d, b, b / (a + b)) };
-            (near * side - (a + b) * (share * side.exp_m1()).ln_1p()).exp()
-        };
-        let h = (0.5 * (1.0 / a + 1.0 / b).sqrt()).min(0.25);
-        let (left_end, right_end) = ((1e-17 / (a + b + 1.0 + s * (k + 1.0))).ln(), ((a + b + k + 1.0) / 1e-17).ln());
-        let (left_rest, right_rest) = (-1.0 / (-a * h).exp_m1(), -1.0 / (-b * h).exp_m1());
-
-        let mut weight = 1.0;
-        let mut sum = purchases(p_mode);
-        for (side, end, rest, bound) in [(-1.0, left_end, left_rest, k * s), (1.0, right_end, right_rest, purchases(p_mode))] {
-            let mut d = 0.0;
-            loop {
-                d += side * h;
-                let y = mode + d;
-                let w = density(d);
-                let value = w * purchases(1.0 / (1.0 + (-y).exp()));
-                if side * (y - end) >= 0.0 {
-                    weight += w * rest;
-                    sum += value * rest;
-                    break;
-                }
-                weight += w;
-                sum += value;
-                if w * rest <= NEGLIGIBLE * weight && w * rest * bound <= NEGLIGIBLE * sum {
-                    break;
-                }
-            }
-        }
-        sum / weight
+        let purchases = |p: f64, _: f64| -(-k * (p * s).ln_1p()).exp_m1() / p;
+        let ends = [(1e-17 / (a + b + 1.0 + s * (k + 1.0))).ln(), ((a + b + k + 1.0) / 1e-17).ln()];
+        beta_mean(a, b, ends, k * s, purchases)
     }
 }
 

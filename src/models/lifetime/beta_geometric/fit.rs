@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::super::histories::{Frequency, Histories, Piece, Row};
 use super::super::optimise::{Derivatives, Sums};
 use super::super::process::Likelihood;
-use super::super::special::{ln_rising, ln_rising_derivatives};
+use super::super::special::{ln_rising, ln_rising_derivatives, softplus};
 use super::BetaGeometric;
 
 impl<const FIRST: u8> Likelihood for BetaGeometric<FIRST> {
@@ -26,7 +26,7 @@ impl<const FIRST: u8> Likelihood for BetaGeometric<FIRST> {
     }
 
     /// The observed mean rate, spread as most shops are, and one departure in four purchases.
-    fn start(histories: &Histories) -> Vec<f64> {
+    fn start(histories: &Histories, _: &[f64]) -> Vec<f64> {
         let r: f64 = 0.5;
         let alpha = r * histories.exposure.max(1.0) / histories.purchases as f64;
         vec![r.ln(), alpha.ln(), 0.0, 3.0_f64.ln()]
@@ -35,32 +35,31 @@ impl<const FIRST: u8> Likelihood for BetaGeometric<FIRST> {
     fn sums(histories: &Histories, at: &[f64]) -> Sums {
         let &[r, alpha, a, b] = at else { return Sums::zero(at.len()) };
         let model = Self { r: r.exp(), alpha: alpha.exp(), a: a.exp(), b: b.exp() };
-        log_likelihood(histories, &model).into()
+        let day = |d: usize| Day::new(d as f64, model.alpha);
+        log_likelihood(histories, &model, &(0..histories.by_t.len()).map(day).collect::<Vec<_>>()).into()
     }
-}
-
-/// ln(1 + e^d) without overflow.
-fn softplus(d: f64) -> f64 {
-    d.max(0.0) + (-d.abs()).exp().ln_1p()
 }
 
 /// ln(1 + d/α) and d/(α + d) for one day d.
 #[derive(Clone, Copy)]
-struct Day {
+pub(super) struct Day {
     log: f64,
     share: f64,
 }
 
-/// The log-likelihood of all customers with its derivatives by the log-parameters.
-fn log_likelihood<const FIRST: u8>(histories: &Histories, model: &BetaGeometric<FIRST>) -> Derivatives<4> {
-    let alpha = model.alpha;
-    let days: Vec<Day> =
-        (0..histories.by_t.len()).map(|d| d as f64).map(|d| Day { log: (d / alpha).ln_1p(), share: d / (alpha + d) }).collect();
-    let mut total = of_exposure(histories, model.alpha.ln(), model.r, &days);
+impl Day {
+    pub fn new(d: f64, alpha: f64) -> Self {
+        Self { log: (d / alpha).ln_1p(), share: d / (alpha + d) }
+    }
+}
+
+/// The log-likelihood of all customers with its derivatives by the log-parameters, given what the days are.
+pub(super) fn log_likelihood<const FIRST: u8>(histories: &Histories, model: &BetaGeometric<FIRST>, days: &[Day]) -> Derivatives<4> {
+    let mut total = of_exposure(histories, model.alpha.ln(), model.r, days);
     total += &of_frequency(histories, model);
     let with_a_chance: Vec<&Piece> = histories.pieces.iter().filter(|piece| piece.x + u32::from(FIRST) > 0).collect();
     let parts: Vec<_> =
-        with_a_chance.par_iter().map(|piece| of_departure(piece, &histories.rows[piece.rows.clone()], model, &days)).collect();
+        with_a_chance.par_iter().map(|piece| of_departure(piece, &histories.rows[piece.rows.clone()], model, days)).collect();
     for part in &parts {
         total += part;
     }
@@ -209,8 +208,8 @@ mod tests {
 
     #[test]
     fn data_without_an_inner_maximum_end_at_finite_parameters() {
-        fit_is_finite::<BgNbd>();
-        fit_is_finite::<MbgNbd>();
+        fit_is_finite::<BgNbd>(&[]);
+        fit_is_finite::<MbgNbd>(&[]);
         let options = FitOptions { start: Some(vec![-1.0, 1.0, 1.0, 1.0]), ..FitOptions::default() };
         let counts = Counts::new(&[1, 1], &[1, 1], &[2, 2]);
         let error = fit::<BgNbd>(counts, &options, &Control::default()).unwrap_err();

@@ -16,8 +16,11 @@
 //! The last line is exact: who is alive departs only after a purchase. In BG/NBD a customer without a repeat purchase is alive with probability 1, which is
 //! why 1 − P(alive) must not be read as the probability of churn.
 
+mod burst;
 mod expectation;
 mod fit;
+
+pub use burst::{BG_NBD_BURST, BurstBgNbd};
 
 use rayon::prelude::*;
 
@@ -153,7 +156,9 @@ impl Alive for AliveBetaGeometric {
     fn counts(&self, h: f64) -> Vec<f64> {
         let h = h.max(0.0);
         let mut table = negative_binomial(self.k, h / (self.scale + h), self.scale / (self.scale + h), MOST_COUNTS);
-        let mut beyond = 0.0;
+        // What a table that was cut off leaves out lies beyond it.
+        let mut beyond = if table.len() == MOST_COUNTS { (1.0 - table.iter().sum::<f64>()).max(0.0) } else { 0.0 };
+        let cut_off = beyond;
         let mut stays: Vec<f64> = Vec::with_capacity(table.len());
         stays.push(1.0);
         for n in 1..table.len() {
@@ -167,6 +172,8 @@ impl Alive for AliveBetaGeometric {
             let leaves = if n == 0 { 0.0 } else { stays[n - 1] * self.a / (self.a + self.b + n as f64 - 1.0) };
             table[n] = here * stays[n] + beyond * leaves;
         }
+        let last = table.len() - 1;
+        table[last] += cut_off * stays[last];
         table
     }
 

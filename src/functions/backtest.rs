@@ -1,0 +1,96 @@
+//! `backtest('m')`: a model on rolling hold-outs.
+
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
+
+use super::common::{FOLDS, HOLDOUT, MODEL};
+use super::prelude::*;
+
+#[derive(Debug)]
+pub struct Backtest;
+
+const COLUMNS: &[super::spec::ColumnSpec] = &[
+    ("fold", "Int64", "the hold-out, 1 = the latest"),
+    ("eval_from", "Timestamp", "end of what the model was fitted to, UTC"),
+    ("eval_to", "Timestamp", "end of the hold-out, UTC"),
+    ("users", "Int64", "customers who had purchased by then"),
+    ("predicted_total", "Float64", "purchase days expected of all of them"),
+    ("actual_total", "Float64", "purchase days that came"),
+    ("bias_pct", "Float64", "predicted less actual, percent of the actual"),
+    ("baseline_bias_pct", "Float64", "the same of everybody's own rate so far"),
+    ("rmse", "Float64", "root of the mean squared error of purchase days"),
+    ("baseline_rmse", "Float64", "the same of everybody's own rate so far"),
+    ("zero_rmse", "Float64", "the same of predicting none"),
+    ("mae", "Float64", "mean absolute error of purchase days"),
+    ("baseline_mae", "Float64", "the same of everybody's own rate so far"),
+    ("roc_auc", "Float64", "of churn_prob: who did not purchase"),
+    ("log_loss", "Float64", "of churn_prob"),
+    ("baseline_log_loss", "Float64", "of the share of lapsed customers in the stretch before"),
+    ("value_predicted_total", "Float64", "net value expected, not discounted; NULL without amounts, as all that follows"),
+    ("value_actual_total", "Float64", "net value that came"),
+    ("value_bias_pct", "Float64", "predicted less actual, percent of the actual"),
+    ("value_mae", "Float64", "mean absolute error of net value"),
+    ("baseline_value_mae", "Float64", "the same of everybody's own rate so far, at the model's order value"),
+    ("value_rmse", "Float64", "root of the mean squared error of net value"),
+    ("baseline_value_rmse", "Float64", "the same of the baseline"),
+    ("value_spearman", "Float64", "rank correlation of expected and actual net value"),
+    ("baseline_value_spearman", "Float64", "the same of the baseline"),
+    ("value_gini", "Float64", "normalised Gini coefficient of the order by expected net value"),
+    ("baseline_value_gini", "Float64", "the same of the baseline"),
+    ("interval_coverage", "Float64", "share of customers whose value lay in their 90 % interval"),
+];
+
+static SPEC: FunctionSpec = FunctionSpec {
+    name: "backtest",
+    section: "Models",
+    form: Form::Table,
+    arguments: &[MODEL, FOLDS, HOLDOUT],
+    returns: "",
+    unit: "",
+    columns: COLUMNS,
+    summary: "A lifetime model, fitted anew at several earlier moments and judged on what came after each.",
+    behaviour: &[
+        "Each fold fits the model's type, with its options, to the events up to eval_from only, and predicts the purchases up to eval_to.",
+        "The latest hold-out ends at as_of, the others lie one before the other; there are as many as the log has room for.",
+        "The model itself stays as it is.",
+    ],
+    nulls: "",
+    method: "Rolling origin, out of time.",
+    source: "",
+    limits: "",
+    example: "SELECT fold, users, round(rmse, 3) AS rmse, round(baseline_rmse, 3) AS baseline, round(bias_pct, 1) AS bias_pct FROM backtest(folds => 2)",
+};
+
+fn schema() -> SchemaRef {
+    let t = |name: &str| match name {
+        "eval_from" | "eval_to" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        "fold" | "users" => DataType::Int64,
+        _ => DataType::Float64,
+    };
+    Arc::new(Schema::new(COLUMNS.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
+}
+
+#[async_trait]
+impl RelationFunction for Backtest {
+    fn spec(&self) -> &'static FunctionSpec {
+        &SPEC
+    }
+
+    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
+        let folds = pin.backtest(args.text("model"), args.whole("folds", 4) as usize, args.span("holdout")).await?;
+        let column = |(name, _, _): &super::spec::ColumnSpec| -> ArrayRef {
+            match *name {
+                "fold" => Arc::new(Int64Array::from_iter_values(1..=folds.len() as i64)),
+                "eval_from" => Arc::new(TimestampMicrosecondArray::from_iter_values(folds.iter().map(|f| f.from_us))),
+                "eval_to" => Arc::new(TimestampMicrosecondArray::from_iter_values(folds.iter().map(|f| f.to_us))),
+                "users" => Arc::new(Int64Array::from_iter_values(folds.iter().map(|f| f.x.len() as i64))),
+                name => Arc::new(folds.iter().map(|f| f.scores.get(name).copied()).collect::<Float64Array>()),
+            }
+        };
+        Ok(RecordBatch::try_new(schema(), COLUMNS.iter().map(column).collect())?.project(projection)?)
+    }
+}

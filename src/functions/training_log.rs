@@ -1,0 +1,100 @@
+//! `training_log('m')`: what was played to choose a model.
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
+
+use super::model_versions::record;
+use super::prelude::*;
+use crate::store::Trial;
+
+#[derive(Debug)]
+pub struct TrainingLog;
+
+const COLUMNS: &[super::spec::ColumnSpec] = &[
+    ("version", "Int64", "number of the version"),
+    ("model_type", "Utf8", "the type that was played"),
+    ("fold", "Int64", "the hold-out, 1 = the latest"),
+    ("eval_from", "Timestamp", "end of what the type was fitted to, UTC"),
+    ("eval_to", "Timestamp", "end of the hold-out, UTC"),
+    ("users", "Int64", "customers it was judged on"),
+    ("metric", "Utf8", "name of the figure"),
+    ("value", "Float64", "the figure; NULL with a problem"),
+    ("baseline_value", "Float64", "the same of everybody's own rate so far"),
+    ("bias_pct", "Float64", "predicted total less actual total, percent of the actual"),
+    ("seconds", "Float64", "time taken"),
+    ("chosen", "Boolean", "whether this type is the model's"),
+    ("problem", "Utf8", "why there is no figure"),
+];
+
+static SPEC: FunctionSpec = FunctionSpec {
+    name: "training_log",
+    section: "Models",
+    form: Form::Table,
+    arguments: &[Argument { name: "model", kind: ArgKind::Model, default: None, about: "name of the model" }],
+    returns: "",
+    unit: "",
+    columns: COLUMNS,
+    summary: "Every model type that was tried for a model, on every hold-out, and which was chosen.",
+    behaviour: &[
+        "Without rows: the type was given, nothing was tried.",
+        "The type of the lowest mean of the metric over the folds wins; baselines are played for comparison and cannot win.",
+        "On more than 100,000 customers the types play on a part of them, taken evenly by key; the winner is then fitted to all.",
+    ],
+    nulls: "",
+    method: "",
+    source: "",
+    limits: "",
+    example: "CREATE MODEL best WITH (model_type = 'auto'); SELECT model_type, round(avg(value), 4) AS rmse, bool_or(chosen) AS chosen FROM training_log('best') GROUP BY model_type ORDER BY rmse",
+};
+
+fn schema() -> SchemaRef {
+    let t = |name: &str| match name {
+        "eval_from" | "eval_to" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        "version" | "fold" | "users" => DataType::Int64,
+        "chosen" => DataType::Boolean,
+        "model_type" | "metric" | "problem" => DataType::Utf8,
+        _ => DataType::Float64,
+    };
+    Arc::new(Schema::new(COLUMNS.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
+}
+
+#[async_trait]
+impl RelationFunction for TrainingLog {
+    fn spec(&self) -> &'static FunctionSpec {
+        &SPEC
+    }
+
+    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
+        Ok(schema())
+    }
+
+    async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
+        let model = record(pin, args.text("model").unwrap_or_default())?;
+        let trials: Vec<(u32, &Trial)> = model.versions.iter().flat_map(|v| v.trials.iter().map(|t| (v.version, t))).collect();
+        let int =
+            |f: &dyn Fn(u32, &Trial) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(trials.iter().map(|(v, t)| f(*v, t)))) };
+        let text =
+            |f: &dyn Fn(&Trial) -> Option<String>| -> ArrayRef { Arc::new(trials.iter().map(|(_, t)| f(t)).collect::<StringArray>()) };
+        let float =
+            |f: &dyn Fn(&Trial) -> Option<f64>| -> ArrayRef { Arc::new(trials.iter().map(|(_, t)| f(t)).collect::<Float64Array>()) };
+        let time = |f: &dyn Fn(&Trial) -> i64| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from_iter_values(trials.iter().map(|(_, t)| f(t))))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            int(&|v, _| i64::from(v)),
+            text(&|t| Some(t.model_type.clone())),
+            int(&|_, t| i64::from(t.fold)),
+            time(&|t| t.eval_from_us),
+            time(&|t| t.eval_to_us),
+            int(&|_, t| t.users as i64),
+            text(&|t| Some(t.metric.clone())),
+            float(&|t| t.value),
+            float(&|t| t.baseline_value),
+            float(&|t| t.bias_pct),
+            float(&|t| Some(t.seconds)),
+            Arc::new(trials.iter().map(|(_, t)| Some(t.chosen)).collect::<BooleanArray>()),
+            text(&|t| t.problem.clone()),
+        ];
+        Ok(RecordBatch::try_new(schema(), columns)?.project(projection)?)
+    }
+}
