@@ -28,21 +28,24 @@ async fn every_customer_function_alone_together_null_and_unknown() {
     ask(&s, "CREATE TABLE asked AS SELECT * FROM (VALUES (1, 'u0000001'), (2, NULL), (3, 'nobody'), (4, '客户'), (5, 'u0000001'), (6, 'u0000003'), (7, '')) AS t(n, id)").await;
     for f in CUSTOMER_FUNCTIONS {
         let name = f.spec().name;
-        let all = one(&ask(&s, &format!("SELECT n, {name}(id) AS v FROM asked ORDER BY n")).await);
+        // A count, where one must be given.
+        let more = if f.spec().required() > 1 { ", 1" } else { "" };
+        let all = one(&ask(&s, &format!("SELECT n, {name}(id{more}) AS v FROM asked ORDER BY n")).await);
         let values = all.column(1);
         assert!(values.is_null(1), "{name}(NULL) is NULL");
         assert_eq!(shown(values, 0), shown(values, 4), "{name}: the same user twice");
-        if name != "recommend" {
+        // These say why.
+        if !matches!(name, "recommend" | "explain_clv") {
             assert!(values.is_null(2) && values.is_null(6), "{name} of an unknown user is NULL");
         }
         assert!(values.is_valid(3), "{name} of a non-ASCII key");
         for (i, id) in ["'u0000001'", "NULL", "'nobody'", "'客户'"].iter().enumerate() {
-            let single = one(&ask(&s, &format!("SELECT {name}({id}) AS v")).await);
+            let single = one(&ask(&s, &format!("SELECT {name}({id}{more}) AS v")).await);
             assert_eq!(shown(single.column(0), 0), shown(values, i), "{name}({id}) alone and in a column");
         }
-        let none = ask(&s, &format!("SELECT {name}(id) AS v FROM asked WHERE n > 100")).await;
+        let none = ask(&s, &format!("SELECT {name}(id{more}) AS v FROM asked WHERE n > 100")).await;
         assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 0, "{name} of no rows");
-        let nulls = one(&ask(&s, &format!("SELECT {name}(CAST(NULL AS VARCHAR)) AS v FROM asked")).await);
+        let nulls = one(&ask(&s, &format!("SELECT {name}(CAST(NULL AS VARCHAR){more}) AS v FROM asked")).await);
         assert_eq!(nulls.column(0).null_count(), 7, "{name} of NULLs only");
     }
 }
@@ -54,10 +57,11 @@ async fn no_answer_is_nan_or_infinite() {
     ask(&s, "CREATE VIEW events AS SELECT * FROM simulate_shop(users => 500, days => 400, seed => 4, dirt => 0.3)").await;
     for f in CUSTOMER_FUNCTIONS.iter().filter(|f| f.spec().returns == "Float64") {
         let name = f.spec().name;
-        let horizons: &[&str] = if f.spec().arguments.iter().any(|a| a.kind == ArgKind::Days) {
-            &["", ", 1", ", 36500", ", INTERVAL '3 months'"]
-        } else {
-            &[""]
+        let horizons: &[&str] = match f.spec().arguments.iter().find(|a| matches!(a.kind, ArgKind::Days | ArgKind::DaysOrInfinity)) {
+            _ if f.spec().required() > 1 => &[", 0", ", 1", ", 1, 36500", ", 200, 1"],
+            Some(a) if a.kind == ArgKind::DaysOrInfinity => &["", ", 1", ", 36500", ", INTERVAL '3 months'", ", 'infinity'"],
+            Some(_) => &["", ", 1", ", 36500", ", INTERVAL '3 months'"],
+            None => &[""],
         };
         for h in horizons {
             let sql = format!(

@@ -148,7 +148,8 @@ impl Lifetime {
             ("value_cv2", self.value_cv2),
             ("refund_share", self.refunds.share),
             ("refund_strength", self.refunds.strength),
-            ("log_likelihood", self.log_likelihood),
+            // A model without one estimates nothing.
+            ("log_likelihood", if self.estimated == 0 { 0.0 } else { self.log_likelihood }),
         ];
         let mut lifetime = Part::row("lifetime", &figures);
         lifetime.columns.push(("customers".into(), Column::U64(vec![self.customers])));
@@ -174,7 +175,7 @@ impl Lifetime {
             mean_value: lifetime.number("mean_value")?,
             value_cv2: lifetime.number("value_cv2")?,
             refunds: Refunds { share: lifetime.number("refund_share")?, strength: lifetime.number("refund_strength")? },
-            log_likelihood: lifetime.number("log_likelihood")?,
+            log_likelihood: if whole("estimated")? == 0 { f64::NAN } else { lifetime.number("log_likelihood")? },
             customers: whole("customers")?,
             estimated: whole("estimated")?,
         })
