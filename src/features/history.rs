@@ -101,6 +101,11 @@ impl<'a> Days<'a> {
         self.between(i64::MIN, day)
     }
 
+    /// The value of each day in the currency's unit; NaN where it is not known.
+    pub fn values(&self) -> impl Iterator<Item = f32> {
+        self.values.iter().map(|&v| if v == UNKNOWN { f32::NAN } else { (v as f64 / 1e6) as f32 })
+    }
+
     /// Days after the first.
     pub fn repeats(&self) -> usize {
         self.days.len().saturating_sub(1)

@@ -26,6 +26,8 @@ pub struct Purchasers {
     /// Purchase days since the first: customer i has `days[ends[i−1]..ends[i]]`.
     pub ends: Vec<usize>,
     pub days: Vec<u32>,
+    /// The value of each, in the currency's unit; NaN where it is not known.
+    pub day_values: Vec<f32>,
 }
 
 impl Purchasers {
@@ -53,6 +55,7 @@ impl Purchasers {
             out.valued_days.push(valued_days);
             out.refunded.push(customers.history.refunds(code as usize).until(day).value().0);
             out.days.extend(mine.days.iter().map(|&d| since(i64::from(d))));
+            out.day_values.extend(mine.values());
             out.ends.push(out.days.len());
         }
         out
@@ -73,6 +76,7 @@ impl Purchasers {
         self.valued_days.extend(other.valued_days);
         self.ends.extend(other.ends.iter().map(|end| before + end));
         self.days.extend(other.days);
+        self.day_values.extend(other.day_values);
     }
 
     pub fn counts(&self) -> Counts<'_> {
@@ -91,6 +95,7 @@ impl Purchasers {
             gross: &self.gross,
             refunded: &self.refunded,
             valued_days: &self.valued_days,
+            day_values: Some(&self.day_values),
         }
     }
 

@@ -21,6 +21,8 @@ const COLUMNS: &[super::spec::ColumnSpec] = &[
     ("rmse", "Float64", "root of the mean squared error of purchase days"),
     ("baseline_rmse", "Float64", "the same of everybody's own rate so far"),
     ("zero_rmse", "Float64", "the same of predicting none"),
+    ("count_log_loss", "Float64", "mean of −ln P(number of purchase days that came)"),
+    ("baseline_count_log_loss", "Float64", "the same of Poisson purchases at everybody's own rate so far"),
     ("mae", "Float64", "mean absolute error of purchase days"),
     ("baseline_mae", "Float64", "the same of everybody's own rate so far"),
     ("roc_auc", "Float64", "of churn_prob: who did not purchase"),

@@ -119,6 +119,7 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &lifetime::BG_BB,
     &lifetime::SBG,
     &lifetime::BETA_DISCRETE_WEIBULL,
+    &lifetime::CLV_LINEAR,
     &lifetime::NAIVE_RATE,
     &lifetime::ZERO,
     &segment::RFM,

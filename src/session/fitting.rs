@@ -170,7 +170,11 @@ fn chosen(options: &Options, trials: &[Trial]) -> Option<String> {
     let winner = mean(options.kind.name)?;
     let others: Vec<String> =
         kinds.iter().filter(|k| **k != options.kind.name).filter_map(|k| Some(format!("{k} {:.4}", mean(k)?))).collect();
-    Some(format!("{} was chosen by its mean rmse of {winner:.4} on rolling hold-outs; others: {}", options.kind.name, others.join(", ")))
+    Some(format!(
+        "{} was chosen by its mean log-loss of {winner:.4} on rolling hold-outs; others: {}",
+        options.kind.name,
+        others.join(", ")
+    ))
 }
 
 /// The one that scores best, with a word on the others.

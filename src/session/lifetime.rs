@@ -6,7 +6,7 @@ use super::families::Outcome;
 use crate::events::{EventColumn, Snapshot};
 use crate::features::{Customers, DAY_US, Purchasers, UserCovariates, day_of};
 use crate::functions::Backtested;
-use crate::models::lifetime::{Fit, GammaGamma, Lifetime, Refunds, Sample};
+use crate::models::lifetime::{ClvLinear, Fit, GammaGamma, Lifetime, Refunds, Sample};
 use crate::models::metrics::{gini, log_loss, mae, rmse, roc_auc, spearman};
 use crate::models::{AnyPurchases, Control, Make, ModelError, Options};
 use crate::store::Trial;
@@ -30,7 +30,7 @@ pub struct Fold {
 const SHORTEST: i64 = 7;
 /// Folds of a tournament, and customers it looks at.
 const TOURNAMENT_FOLDS: usize = 3;
-const TOURNAMENT_CUSTOMERS: usize = 100_000;
+const TOURNAMENT_CUSTOMERS: usize = 30_000;
 /// The level of the intervals whose coverage is measured.
 const LEVEL: f64 = 0.9;
 
@@ -77,9 +77,11 @@ impl Study<'_> {
         let fit: Fit<AnyPurchases> = fit(&sample, options, self.control)?;
         let gross: f64 = p.gross.iter().sum();
         let valued_days: f64 = p.valued_days.iter().map(|&n| f64::from(n)).sum();
+        let with_first = options.is("first_purchase", "include");
         let mut spend = None;
         if self.has_amounts() && options.is("spend", "gamma_gamma") {
-            match GammaGamma::fit(&p.repeat_valued, &p.mean_value, None, self.control) {
+            let (known, mean): (Vec<u32>, Vec<f64>) = (0..p.len()).map(|i| p.spending().known(i, with_first)).unzip();
+            match GammaGamma::fit(&known, &mean, None, self.control) {
                 Ok(f) => spend = Some(f.params),
                 Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
                 Err(e) => warnings.push(format!("spend is the mean of all customers, because gamma_gamma could not be fitted: {e}")),
@@ -97,9 +99,14 @@ impl Study<'_> {
         let model = Lifetime {
             purchases: fit.params.clone(),
             spend,
+            with_first,
             mean_value,
             value_cv2: variation(p, mean_value),
             refunds: Refunds::estimate(p.spending()),
+            linear: match crate::models::days(options.get("horizon")) {
+                Some(horizon) if self.has_amounts() => Some(ClvLinear::fit(p.counts(), p.spending(), horizon, self.control)?),
+                _ => None,
+            },
             log_likelihood: fit.log_likelihood,
             customers: fit.customers,
             estimated: fit.parameters as u64,
@@ -179,7 +186,12 @@ impl Study<'_> {
             let (sum, truth): (f64, f64) = (predicted.iter().sum(), actual.iter().sum());
             100.0 * (sum - truth) / truth
         };
+        let futures = model.purchases.futures(counts, days, self.control)?;
+        let chances: Vec<f64> = (0..p.len()).map(|i| futures.chance(i, purchases[i] as usize)).collect();
+        let naive_chance = |(mean, n): (&f64, &f64)| poisson_chance(*mean, *n as usize);
         measured("users", p.codes.len() as f64);
+        measured("count_log_loss", mean_log_loss(&chances));
+        measured("baseline_count_log_loss", mean_log_loss(&naive.iter().zip(&purchases).map(naive_chance).collect::<Vec<_>>()));
         measured("rmse", rmse(&expected, &purchases));
         measured("baseline_rmse", rmse(&naive, &purchases));
         measured("zero_rmse", rmse(&vec![0.0; purchases.len()], &purchases));
@@ -217,7 +229,7 @@ impl Study<'_> {
         Ok(Backtested { from_us, to_us, x: p.x.clone(), expected, actual: purchases, scores })
     }
 
-    /// Plays the candidates against each other on rolling hold-outs; the one of the lowest mean RMSE wins, the first of equals. Baselines are played, but
+    /// Plays the candidates against each other on rolling hold-outs; the one of the lowest mean log-loss of the counts wins, the first of equals. Baselines are played, but
     /// cannot win.
     pub fn tournament(&self, candidates: &[Options]) -> Result<(usize, Vec<Trial>), ModelError> {
         let holdout = candidates.first().and_then(Options::holdout_days);
@@ -238,16 +250,17 @@ impl Study<'_> {
                     Err(e) => (Scores::new(), Some(e.to_string())),
                 };
                 let figure = |name: &str| scores.get(name).copied();
-                sum = sum.zip(figure("rmse")).map(|(a, b)| a + b);
+                sum = sum.zip(figure(TOURNAMENT_METRIC)).map(|(a, b)| a + b);
                 trials.push(Trial {
                     model_type: options.kind.name.to_owned(),
                     fold: k as u32 + 1,
                     eval_from_us: fold.cut_us(),
                     eval_to_us: fold.cut_us() + fold.days * DAY_US,
                     users: figure("users").unwrap_or(0.0) as u64,
-                    metric: "rmse".to_owned(),
-                    value: figure("rmse"),
-                    baseline_value: figure("baseline_rmse"),
+                    metric: TOURNAMENT_METRIC.to_owned(),
+                    value: figure(TOURNAMENT_METRIC),
+                    baseline_value: figure(&format!("baseline_{TOURNAMENT_METRIC}")),
+                    rmse: figure("rmse"),
                     bias_pct: figure("bias_pct"),
                     seconds: started.elapsed().as_secs_f64(),
                     chosen: false,
@@ -259,7 +272,8 @@ impl Study<'_> {
         let mut best = 0;
         for (i, mean) in means.iter().enumerate().skip(1) {
             let wins = match (mean, means[best]) {
-                (Some(a), Some(b)) => *a < b,
+                // A difference in the last digits is none.
+                (Some(a), Some(b)) => *a < b * (1.0 - 1e-6),
                 (Some(_), None) => true,
                 _ => false,
             };
@@ -272,6 +286,19 @@ impl Study<'_> {
         }
         Ok((best, trials))
     }
+}
+
+/// What types are compared by: a proper score of the whole distribution, which tells them apart where their means hardly differ.
+const TOURNAMENT_METRIC: &str = "count_log_loss";
+
+/// Mean −ln of the chances given to what came, each taken as 1e-6 at least.
+fn mean_log_loss(chances: &[f64]) -> f64 {
+    chances.iter().map(|p| -p.clamp(1e-6, 1.0).ln()).sum::<f64>() / chances.len() as f64
+}
+
+fn poisson_chance(mean: f64, n: usize) -> f64 {
+    let ln_factorial: f64 = (1..=n).map(|i| (i as f64).ln()).sum();
+    if mean > 0.0 { (n as f64 * mean.ln() - mean - ln_factorial).exp() } else { f64::from(u8::from(n == 0)) }
 }
 
 /// Beyond this the values of orders are not independent of their number.

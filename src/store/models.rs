@@ -87,6 +87,7 @@ pub struct Trial {
     pub metric: String,
     pub value: Option<f64>,
     pub baseline_value: Option<f64>,
+    pub rmse: Option<f64>,
     pub bias_pct: Option<f64>,
     pub seconds: f64,
     pub chosen: bool,

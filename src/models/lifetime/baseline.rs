@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::predict::Estimated;
 use super::process::{Alive, Process};
-use super::{Fit, SPEND, Sample};
+use super::{FIRST_PURCHASE, Fit, SPEND, Sample};
 use crate::models::{AnyPurchases, Control, Make, ModelError, ModelType, OptionSpec, Options, Part};
 
-static OPTIONS: &[OptionSpec] = &[SPEND];
+static OPTIONS: &[OptionSpec] = &[SPEND, FIRST_PURCHASE];
 
 /// `model_type = 'naive_rate'`.
 pub static NAIVE_RATE: ModelType = baseline::<false>("baseline: everybody goes on at their own rate so far, x/T");

@@ -25,7 +25,7 @@ const POINTS: usize = 64;
 /// Counts of purchases that have a node of their own; beyond, nodes are 6 % apart.
 const OWN_NODE: usize = 40;
 const NODE_STEP: f64 = 1.06;
-/// Repeat purchases known that have a table of their own; beyond, tables are 8 % apart and are scaled to the mean.
+/// Known purchases that have a table of their own; beyond, tables are 8 % apart and are scaled to the mean.
 const OWN_TABLE: u32 = 24;
 const TABLE_STEP: f64 = 1.08;
 /// A posterior of fewer than this many degrees of freedom has no variance; it is given that of one that has.
@@ -102,7 +102,7 @@ impl Lifetime {
             if first <= 0.0 {
                 return 0.0;
             }
-            let (p, shape) = self.shapes(spending.repeat_valued[i]);
+            let (p, shape) = self.shapes(self.known_spend(spending, i).0);
             let shape = shape.max(LEAST_SHAPE);
             // In units of the expected value of an order: of a mean order value θ·p, E θ = 1/p, E θ² = (q'−1)/((q'−2) p²).
             let spread = (shape - 1.0) / (shape - 2.0);
@@ -144,7 +144,7 @@ impl Lifetime {
             if value <= 0.0 || mean <= 0.0 || p_alive <= 0.0 {
                 return Interval { value, low: value.min(0.0), high: value.max(0.0) };
             }
-            let future = tables.of(futures.of_customer[i], spending.repeat_valued[i]);
+            let future = tables.of(futures.of_customer[i], self.known_spend(spending, i).0);
             // From the tabulated variable, in units of the expected value of an order, to money.
             let unit = value / (p_alive * mean);
             let nothing = 1.0 - p_alive * (1.0 - future.none);
@@ -159,9 +159,9 @@ impl Lifetime {
     }
 
     /// Shapes of the spend: p of an order, and q + px of what is known of the customer.
-    fn shapes(&self, repeat_valued: u32) -> (f64, f64) {
+    fn shapes(&self, known: u32) -> (f64, f64) {
         match &self.spend {
-            Some(spend) => (spend.params.p, spend.params.q + spend.params.p * f64::from(repeat_valued)),
+            Some(spend) => (spend.params.p, spend.params.q + spend.params.p * f64::from(known)),
             // One mean for all: a rate that is known.
             None => (1.0 / self.value_cv2.max(1e-4), KNOWN),
         }
@@ -209,19 +209,19 @@ struct Tables {
     of: HashMap<Key, Future>,
 }
 
-/// The table that serves a number of known repeat purchases.
-fn table_of(repeat_valued: u32) -> u32 {
-    if repeat_valued <= OWN_TABLE {
-        return repeat_valued;
+/// The table that serves a number of known purchases.
+fn table_of(known: u32) -> u32 {
+    if known <= OWN_TABLE {
+        return known;
     }
-    let steps = (f64::from(repeat_valued) / f64::from(OWN_TABLE)).ln() / TABLE_STEP.ln();
+    let steps = (f64::from(known) / f64::from(OWN_TABLE)).ln() / TABLE_STEP.ln();
     (f64::from(OWN_TABLE) * TABLE_STEP.powf(steps.round())).round() as u32
 }
 
 impl Tables {
     fn new(model: &Lifetime, futures: &Futures, spending: Spending<'_>, control: &Control) -> Result<Self, ModelError> {
-        let mut keys: Vec<Key> =
-            futures.of_customer.iter().zip(spending.repeat_valued).map(|(&counts, &x)| Key { counts, table: table_of(x) }).collect();
+        let key = |(i, &counts): (usize, &u32)| Key { counts, table: table_of(model.known_spend(spending, i).0) };
+        let mut keys: Vec<Key> = futures.of_customer.iter().enumerate().map(key).collect();
         keys.sort_unstable_by_key(|k| (k.table, k.counts));
         keys.dedup();
         let groups: Vec<&[Key]> = keys.chunk_by(|a, b| a.table == b.table).collect();
@@ -235,12 +235,12 @@ impl Tables {
         Ok(Self { of: made?.into_iter().flatten().collect() })
     }
 
-    fn of(&self, counts: u32, repeat_valued: u32) -> &Future {
-        &self.of[&Key { counts, table: table_of(repeat_valued) }]
+    fn of(&self, counts: u32, known: u32) -> &Future {
+        &self.of[&Key { counts, table: table_of(known) }]
     }
 }
 
-/// The futures of customers with one number of known repeat purchases.
+/// The futures of customers with one number of known purchases.
 fn of_table(model: &Lifetime, futures: &Futures, keys: &[Key]) -> Vec<(Key, Future)> {
     let (p, shape) = model.shapes(keys[0].table);
     let longest = keys.iter().map(|k| futures.counts[k.counts as usize].len()).max().unwrap_or(1).saturating_sub(1);

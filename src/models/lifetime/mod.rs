@@ -29,6 +29,7 @@ mod gamma_gamma;
 mod histories;
 mod interval;
 mod lifetimes;
+mod linear;
 mod optimise;
 mod predict;
 mod process;
@@ -44,6 +45,7 @@ pub use fit::{FitOptions, fit};
 pub use gamma_gamma::{GammaGamma, Spend};
 pub use interval::{Interval, Worth};
 pub use lifetimes::{GGOMPERTZ_NBD, GammaGompertz, GgompertzNbd, Nbd, PARETO_NBD, Pareto, ParetoNbd};
+pub use linear::ClvLinear;
 pub use predict::Estimated;
 pub use process::{Alive, Likelihood, Process};
 pub use value::{Lifetime, Refunds, Spending};
@@ -58,6 +60,12 @@ const SPEND: OptionSpec = OptionSpec {
     default: "gamma_gamma",
     allowed: Allowed::OneOf(&["gamma_gamma", "mean"]),
     about: "gamma_gamma: each customer's own expected value; mean: the same for everybody",
+};
+const FIRST_PURCHASE: OptionSpec = OptionSpec {
+    name: "first_purchase",
+    default: "include",
+    allowed: Allowed::OneOf(&["include", "exclude"]),
+    about: "whether the value of the first purchase counts in what a customer spends; the paper of gamma_gamma leaves it out",
 };
 const COVARIATES: OptionSpec = OptionSpec {
     name: "covariates",
@@ -79,7 +87,7 @@ const L2_COVARIATES: OptionSpec = OptionSpec {
 };
 
 /// The options of a model of purchases in continuous time.
-static OPTIONS: &[OptionSpec] = &[SPEND, COVARIATES, L2, L2_COVARIATES];
+static OPTIONS: &[OptionSpec] = &[SPEND, FIRST_PURCHASE, COVARIATES, L2, L2_COVARIATES];
 
 /// The type of a model that is a process with a likelihood.
 const fn parametric<M: process::Likelihood>(about: &'static str, in_auto: bool) -> ModelType {
@@ -98,6 +106,24 @@ const fn parametric<M: process::Likelihood>(about: &'static str, in_auto: bool) 
         make: Make::Purchases { fit: fit_any::<M>, read: read_any::<M> },
     }
 }
+
+/// `model_type = 'clv_linear'`: BG/NBD for purchases, a hurdle of linear models for value.
+pub static CLV_LINEAR: ModelType = ModelType {
+    options: &[
+        OptionSpec {
+            name: "horizon",
+            default: "90 days",
+            allowed: Allowed::Days { least: 7.0, most: 3650.0 },
+            about: "the horizon whose value is learned; other horizons are scaled from it",
+        },
+        SPEND,
+        FIRST_PURCHASE,
+        L2,
+    ],
+    name: "clv_linear",
+    about: "value by a hurdle of linear models (logistic × log-normal ridge), purchases by BG/NBD",
+    ..parametric::<BgNbd>("", false)
+};
 
 /// What a model of purchases is fitted to.
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +227,15 @@ pub struct Futures {
     pub of_customer: Vec<u32>,
     /// P(n purchases | alive) for n = 0, 1, …
     pub counts: Vec<Vec<f32>>,
+}
+
+impl Futures {
+    /// P(n purchases) of a customer.
+    pub fn chance(&self, customer: usize, n: usize) -> f64 {
+        let alive = self.p_alive[customer];
+        let given = self.counts[self.of_customer[customer] as usize].get(n).map_or(0.0, |p| f64::from(*p));
+        alive * given + if n == 0 { 1.0 - alive } else { 0.0 }
+    }
 }
 
 /// A fitted model of how often customers purchase. Answers are one a customer, in the order of `counts`, independent of the number of threads;

@@ -1,6 +1,7 @@
 //! What a customer is worth: purchases by the value of an order, net of refunds.
 
 use super::gamma_gamma::Spend;
+use super::linear::ClvLinear;
 use super::{Counts, Parameter};
 use crate::models::{AnyPurchases, Column, Control, ModelError, Part, Read, part};
 
@@ -10,10 +11,14 @@ pub struct Lifetime {
     pub purchases: AnyPurchases,
     /// `None` where the data could not carry it.
     pub spend: Option<Spend>,
+    /// Whether the first purchase counts among those whose value is known; without it only repeat purchases do, as in the paper.
+    pub with_first: bool,
     /// Gross mean value of an order over all customers, which stands in when `spend` is `None`, and the squared coefficient of variation of one.
     pub mean_value: f64,
     pub value_cv2: f64,
     pub refunds: Refunds,
+    /// What takes the place of purchases × order value, in a model of type `clv_linear`.
+    pub linear: Option<ClvLinear>,
     /// Of `purchases`, in days.
     pub log_likelihood: f64,
     /// Customers that `purchases` was fitted to, and the parameters estimated.
@@ -31,6 +36,19 @@ pub struct Spending<'a> {
     pub gross: &'a [f64],
     pub refunded: &'a [f64],
     pub valued_days: &'a [u32],
+    /// The value of each of [`super::PurchaseDays::days`], NaN where it is not known; `None` where only totals are.
+    pub day_values: Option<&'a [f32]>,
+}
+
+impl Spending<'_> {
+    /// Purchase days of known value and their mean value, the first among them or not.
+    pub fn known(&self, i: usize, with_first: bool) -> (u32, f64) {
+        match (with_first, self.valued_days[i]) {
+            (true, 0) => (0, 0.0),
+            (true, n) => (n, self.gross[i] / f64::from(n)),
+            (false, _) => (self.repeat_valued[i], self.mean_value[i]),
+        }
+    }
 }
 
 /// The share of gross value that goes back, as a credibility estimate (Bühlmann 1967): (K·share + n·r)/(K + n) for a customer who has given back the share r of
@@ -82,7 +100,12 @@ impl Refunds {
 }
 
 impl Lifetime {
-    /// Expected gross value of an order of a customer whose `x` repeat purchases had the gross value `mean_value` on average.
+    /// How many purchases of known value the spend model knows of a customer, and their mean.
+    pub(super) fn known_spend(&self, spending: Spending<'_>, i: usize) -> (u32, f64) {
+        spending.known(i, self.with_first)
+    }
+
+    /// Expected gross value of an order of a customer whose `x` purchases of known value had the gross value `mean_value` on average.
     pub fn expected_order_value(&self, x: u32, mean_value: f64) -> f64 {
         self.spend.as_ref().map_or(self.mean_value, |spend| spend.params.expected_value(f64::from(x), mean_value))
     }
@@ -91,7 +114,8 @@ impl Lifetime {
     pub fn order_values(&self, spending: Spending<'_>) -> Vec<f64> {
         let one = |i: usize| {
             let kept = self.refunds.kept(spending.gross[i], spending.refunded[i], spending.valued_days[i]);
-            kept * self.expected_order_value(spending.repeat_valued[i], spending.mean_value[i])
+            let (n, mean) = self.known_spend(spending, i);
+            kept * self.expected_order_value(n, mean)
         };
         (0..spending.repeat_valued.len()).map(one).collect()
     }
@@ -109,6 +133,12 @@ impl Lifetime {
         control: &Control,
     ) -> Result<Vec<f64>, ModelError> {
         let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
+        if let Some(linear) = &self.linear {
+            let whole = self.purchases.expected_purchases_all(counts, linear.horizon_days, control)?;
+            let kept = |i: usize| self.refunds.kept(spending.gross[i], spending.refunded[i], spending.valued_days[i]);
+            let own = linear.values(counts, spending)?;
+            return Ok((0..own.len()).map(|i| if whole[i] > 0.0 { own[i] * kept(i) * purchases[i] / whole[i] } else { 0.0 }).collect());
+        }
         Ok(purchases.into_iter().zip(self.order_values(spending)).map(|(n, value)| n * value).collect())
     }
 
@@ -130,6 +160,7 @@ impl Lifetime {
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut parameters = self.purchases.parameters();
         parameters.extend(self.spend.iter().flat_map(Spend::parameters));
+        parameters.extend(self.linear.iter().flat_map(ClvLinear::parameters));
         let Refunds { share, strength } = self.refunds;
         let mut known = vec![("mean_value", self.mean_value), ("refund_share", share)];
         if share > 0.0 {
@@ -143,8 +174,10 @@ impl Lifetime {
     pub fn to_parts(&self) -> Vec<Part> {
         let mut parts = self.purchases.to_parts();
         parts.extend(self.spend.iter().flat_map(Spend::to_parts));
+        parts.extend(self.linear.iter().flat_map(ClvLinear::to_parts));
         let figures = [
             ("mean_value", self.mean_value),
+            ("with_first", f64::from(u8::from(self.with_first))),
             ("value_cv2", self.value_cv2),
             ("refund_share", self.refunds.share),
             ("refund_strength", self.refunds.strength),
@@ -172,6 +205,8 @@ impl Lifetime {
         Ok(Self {
             purchases,
             spend: Spend::from_parts(parts)?,
+            linear: ClvLinear::from_parts(parts)?,
+            with_first: lifetime.number("with_first")? > 0.0,
             mean_value: lifetime.number("mean_value")?,
             value_cv2: lifetime.number("value_cv2")?,
             refunds: Refunds { share: lifetime.number("refund_share")?, strength: lifetime.number("refund_strength")? },
@@ -199,9 +234,11 @@ mod tests {
         Lifetime {
             purchases: Arc::new(Estimated::known(purchases)),
             spend: spend.map(Spend::known),
+            with_first: false,
             mean_value: 36.0,
             value_cv2: 0.5,
             refunds: Refunds { share: 0.1, strength: 9.0 },
+            linear: None,
             log_likelihood: -14363.5,
             customers: 2357,
             estimated: 4,
@@ -228,6 +265,7 @@ mod tests {
             gross: &[0.0, 40.0],
             refunded: &[0.0, 60.0],
             valued_days: &[0, 1],
+            day_values: None,
         };
         let values = model(None).order_values(spending);
         assert!((values[0] - 32.4).abs() < 1e-12);
@@ -244,7 +282,14 @@ mod tests {
         let (days, gross) = (vec![10_u32; n], vec![100.0; n]);
         let ones = vec![1_u32; n];
         let of = |refunded: &[f64]| {
-            Refunds::estimate(Spending { repeat_valued: &ones, mean_value: &gross, gross: &gross, refunded, valued_days: &days })
+            Refunds::estimate(Spending {
+                repeat_valued: &ones,
+                mean_value: &gross,
+                gross: &gross,
+                refunded,
+                valued_days: &days,
+                day_values: None,
+            })
         };
         let same = of(&vec![10.0; n]);
         assert!((same.share - 0.1).abs() < 1e-12 && same.strength > 1e6, "{same:?}");

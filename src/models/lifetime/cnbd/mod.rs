@@ -27,7 +27,7 @@ pub use fit::fit_cnbd;
 use std::sync::Arc;
 
 use super::process::{Alive, FORGOTTEN, Process, discounted};
-use super::{COVARIATES, Estimated, Fit, FitOptions, L2, L2_COVARIATES, SPEND, Sample};
+use super::{COVARIATES, Estimated, FIRST_PURCHASE, Fit, FitOptions, L2, L2_COVARIATES, SPEND, Sample};
 use crate::models::{Allowed, AnyPurchases, Control, Make, ModelError, ModelType, OptionSpec, Options, Part};
 
 /// The largest k that is considered.
@@ -41,7 +41,7 @@ const K: OptionSpec = OptionSpec {
     about: "regularity: the time between two purchases is Erlang(k); auto takes the likeliest, 1 is at random",
 };
 
-static CNBD_OPTIONS: &[OptionSpec] = &[K, SPEND, COVARIATES, L2, L2_COVARIATES];
+static CNBD_OPTIONS: &[OptionSpec] = &[K, SPEND, FIRST_PURCHASE, COVARIATES, L2, L2_COVARIATES];
 
 /// `model_type = 'bg_cnbd_k'`.
 pub static BG_CNBD_K: ModelType = regular::<0>("BG/CNBD-k: purchases at regular intervals, departure after a repeat purchase");

@@ -19,7 +19,7 @@ pub use retention::{BetaDiscreteWeibull, ShiftedBetaGeometric};
 
 use std::sync::Arc;
 
-use super::{Fit, FitOptions, L2, SPEND, Sample};
+use super::{FIRST_PURCHASE, Fit, FitOptions, L2, SPEND, Sample};
 use crate::models::{Allowed, AnyPurchases, Control, Make, ModelError, ModelType, OptionSpec, Options, Part, days};
 use periodic::{Calendar, Periods};
 
@@ -49,8 +49,8 @@ const GRACE: OptionSpec = OptionSpec {
     allowed: Allowed::Days { least: 0.0, most: 3650.0 },
     about: "how many days late a renewal may come: a subscription is lost once its last purchase is older than period + grace",
 };
-static WITHOUT_CONTRACT: &[OptionSpec] = &[PERIOD, SPEND, L2];
-static WITH_CONTRACT: &[OptionSpec] = &[PERIOD, GRACE, SPEND, L2];
+static WITHOUT_CONTRACT: &[OptionSpec] = &[PERIOD, SPEND, FIRST_PURCHASE, L2];
+static WITH_CONTRACT: &[OptionSpec] = &[PERIOD, GRACE, SPEND, FIRST_PURCHASE, L2];
 
 /// The type of a model in periods.
 const fn periodic<M: Periods>(about: &'static str, options: &'static [OptionSpec]) -> ModelType {
