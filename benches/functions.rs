@@ -1,8 +1,10 @@
 //! Benches named by SQL function: `cargo bench -- clv`. Peers are run beside the program, see docs/performance.md.
 
+use std::sync::Arc;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tenure::models::Control;
-use tenure::models::lifetime::{BgNbd, Counts, FitOptions, Purchases, fit};
+use tenure::models::lifetime::{BgNbd, Counts, FitOptions, GammaGamma, Lifetime, MbgNbd, ParetoNbd, Purchases, Refunds, Spending, fit};
 use tenure::models::recommend::{Csr, ItemKnn, ItemKnnParams, Similarity};
 use tenure::{Session, SessionOptions};
 use tokio::runtime::Runtime;
@@ -36,14 +38,41 @@ fn lifetime(c: &mut Criterion) {
     let all = || Counts::new(&x, &t_x, &t);
     let mut group = c.benchmark_group("lifetime");
     group.throughput(Throughput::Elements(x.len() as u64)).sample_size(10);
-    let options = FitOptions::default();
-    group.bench_function("fit", |b| b.iter(|| fit::<BgNbd>(all(), &options, &Control::default()).expect("a fit")));
-    let model = fit::<BgNbd>(all(), &options, &Control::default()).expect("a fit").params;
+    let (options, control) = (FitOptions::default(), Control::default());
+    group.bench_function("fit bg_nbd", |b| b.iter(|| fit::<BgNbd>(all(), &options, &control).expect("a fit")));
+    group.bench_function("fit mbg_nbd", |b| b.iter(|| fit::<MbgNbd>(all(), &options, &control).expect("a fit")));
+    group.bench_function("fit pareto_nbd", |b| b.iter(|| fit::<ParetoNbd>(all(), &options, &control).expect("a fit")));
+    let model = fit::<BgNbd>(all(), &options, &control).expect("a fit").params;
     group.bench_function("expected_purchases and p_alive", |b| {
-        b.iter(|| (model.expected_purchases_all(all(), 273.0, &Control::default()), model.p_alive_all(all())))
+        b.iter(|| (model.expected_purchases_all(all(), 273.0, &control), model.p_alive_all(all())))
     });
-    group.bench_function("churn_prob", |b| b.iter(|| model.p_no_purchase_all(all(), 90.0, &Control::default())));
-    group.bench_function("clv", |b| b.iter(|| model.discounted_purchases_all(all(), 365.0, 0.1, &Control::default())));
+    group.bench_function("churn_prob", |b| b.iter(|| model.p_no_purchase_all(all(), 90.0, &control)));
+    group.bench_function("clv", |b| b.iter(|| model.discounted_purchases_all(all(), 365.0, 0.1, &control)));
+    let pareto = fit::<ParetoNbd>(all(), &options, &control).expect("a fit").params;
+    group.bench_function("expected_purchases and p_alive, pareto_nbd", |b| {
+        b.iter(|| (pareto.expected_purchases_all(all(), 273.0, &control), pareto.p_alive_all(all())))
+    });
+
+    // Spend that differs from customer to customer, so that nothing is shared but the counts.
+    let value: Vec<f64> = (0..x.len()).map(|i| if x[i] > 0 { 5.0 + (i % 9_973) as f64 / 100.0 } else { 0.0 }).collect();
+    let (gross, refunded): (Vec<f64>, Vec<f64>) = (0..x.len()).map(|i| (value[i] * f64::from(x[i]), 0.0)).unzip();
+    let spending =
+        Spending { repeat_valued: &x, mean_value: &value, gross: &gross, refunded: &refunded, valued_days: &x, day_values: None };
+    let spend = GammaGamma::fit(&x, &value, None, &control).expect("a fit").params;
+    let lifetime = Lifetime {
+        purchases: Arc::new(model),
+        spend: Some(spend),
+        with_first: false,
+        mean_value: 55.0,
+        value_cv2: 0.3,
+        refunds: Refunds::estimate(spending),
+        days_a_purchase: 1.0,
+        linear: None,
+        log_likelihood: 0.0,
+        customers: x.len() as u64,
+        estimated: 4,
+    };
+    group.bench_function("clv_low and clv_high", |b| b.iter(|| lifetime.intervals(all(), spending, 365.0, 0.1, 0.9, &control)));
     group.finish();
 }
 

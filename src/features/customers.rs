@@ -148,8 +148,9 @@ impl Customers {
         (self.gross[code] - self.refunded[code]) as f64 / 1e6
     }
 
-    /// Bytes held.
+    /// Bytes held, those of `today` included.
     fn size(&self) -> usize {
-        self.keys.size() + self.history.size() + self.len() * (4 * size_of::<i64>() + 2 * size_of::<u32>())
+        let today = self.len() * Purchasers::BYTES_A_CUSTOMER + self.history.days() * Purchasers::BYTES_A_DAY;
+        self.keys.size() + self.history.size() + self.len() * (4 * size_of::<i64>() + 2 * size_of::<u32>()) + today
     }
 }

@@ -82,6 +82,11 @@ impl History {
         self.refunds.of(customer)
     }
 
+    /// Purchase days of all customers.
+    pub fn days(&self) -> usize {
+        self.purchases.days.len()
+    }
+
     /// Bytes held.
     pub fn size(&self) -> usize {
         self.purchases.size() + self.refunds.size()

@@ -31,6 +31,9 @@ pub struct Purchasers {
 }
 
 impl Purchasers {
+    pub const BYTES_A_CUSTOMER: usize = 6 * size_of::<u32>() + 4 * size_of::<f64>();
+    pub const BYTES_A_DAY: usize = size_of::<u32>() + size_of::<f32>();
+
     /// Everybody as of an earlier day, its end: nothing after it is looked at.
     pub fn as_of(customers: &Customers, day: i64) -> Self {
         Self::among(customers, day, 0..customers.len() as u32)

@@ -25,7 +25,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "The model's parameters come from its version; recency, frequency and spend come from the current events.",
     ],
     nulls: NULLS,
-    method: "BG/NBD for purchases, gamma-gamma for spend. Discounted purchases are e^(−δH)·E(H) + δ∫e^(−δτ)·E(τ)dτ with δ = ln(1 + rate) a year.",
+    method: "The lifetime model for purchases, gamma-gamma for spend. Discounted purchases are e^(−δH)·E(H) + δ∫e^(−δτ)·E(τ)dτ with δ = ln(1 + rate) a year.",
     source: FHL,
     limits: "Spend is taken as independent of the purchase rate. For value already realised see historic_value.",
     example: "SELECT user_id, round(clv(user_id), 2) AS clv_1y FROM customers() ORDER BY clv(user_id) DESC, user_id LIMIT 3",

@@ -44,7 +44,7 @@ pub const HOLDOUT: Argument = Argument {
 pub const NULLS: &str =
     "NULL user → NULL. A user who is not in `events` → NULL. Known, but never purchased → NULL. One purchase → the model's posterior.";
 
-pub const BG_NBD: &str = "BG/NBD by maximum likelihood: purchases at a customer's own rate λ ~ Gamma(r, α) while alive, and after each purchase the customer leaves with probability p ~ Beta(a, b).";
+pub const BG_NBD: &str = "The lifetime model by maximum likelihood, of the type that a tournament chose or that was named. In BG/NBD: purchases at a customer's own rate λ ~ Gamma(r, α) while alive, and after each purchase the customer leaves with probability p ~ Beta(a, b).";
 
 pub const FHL: &str =
     "Fader, Hardie & Lee (2005), \"Counting your customers\" the easy way: an alternative to the Pareto/NBD model, Marketing Science 24(2)";

@@ -17,7 +17,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     summary: "Probability that the customer is still alive at as_of, given the purchases so far.",
     behaviour: &[
         "In [0, 1].",
-        "A customer with one purchase has 1: in BG/NBD one can only leave after a repeat purchase. Do not rank churn by 1 − p_alive; use churn_prob.",
+        "In BG/NBD a customer with one purchase has 1: one can only leave after a repeat purchase. Do not rank churn by 1 − p_alive; use churn_prob.",
     ],
     nulls: NULLS,
     method: BG_NBD,

@@ -74,7 +74,11 @@ impl Study<'_> {
         };
         let covariates = self.covariates.map(|c| c.of(&p.codes));
         let sample = Sample { counts: p.counts_with(covariates.as_ref()), start };
-        let fit: Fit<AnyPurchases> = fit(&sample, options, self.control)?;
+        let fit: Fit<AnyPurchases> = match fit(&sample, options, self.control) {
+            // Where the old parameters are no way to the new ones, a start of the model's own may be.
+            Err(ModelError::NotConverged { .. }) if start.is_some() => fit(&Sample { start: None, ..sample }, options, self.control)?,
+            fitted => fitted?,
+        };
         let gross: f64 = p.gross.iter().sum();
         let valued_days: f64 = p.valued_days.iter().map(|&n| f64::from(n)).sum();
         let with_first = options.is("first_purchase", "include");
@@ -97,6 +101,7 @@ impl Study<'_> {
         }
         let mean_value = if valued_days > 0.0 { gross / valued_days } else { 0.0 };
         let model = Lifetime {
+            days_a_purchase: fit.params.days_a_purchase(p.counts()),
             purchases: fit.params.clone(),
             spend,
             with_first,

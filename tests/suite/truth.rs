@@ -25,7 +25,7 @@ async fn the_shop_is_understood() {
     ask(&s, "SET tenure.discount_rate = 0").await;
 
     let parameter = |name: &str| format!("(SELECT CAST(value AS DOUBLE) FROM model_info('m') WHERE property = '{name}') AS {name}");
-    ask(&s, "CREATE MODEL m").await;
+    ask(&s, "CREATE MODEL m WITH (model_type = 'bg_nbd')").await;
     let got =
         numbers(&ask(&s, &format!("SELECT {}, {}, {}, {}", parameter("r"), parameter("alpha"), parameter("a"), parameter("b"))).await);
     // The simulator's population, and how near 20,000 customers come to it (a and b are the loosely known ones).
@@ -58,4 +58,26 @@ async fn the_shop_is_understood() {
         .await,
     );
     assert!((alive[0] - alive[1]).abs() < 0.03 && alive[2] > 0.2, "{alive:?}");
+
+    // Nine intervals in ten hold what came: of single customers, of groups of some 45, and the total.
+    let covered = "avg(CASE WHEN v BETWEEN low - 1e-9 AND high + 1e-9 THEN 1.0 ELSE 0.0 END)";
+    let paid = "CAST(net_value_next_365d AS DOUBLE)";
+    let single = format!(
+        "SELECT {covered}, {covered} FILTER (WHERE nothing < 0.9) FROM (SELECT {paid} AS v, clv_low(user_id, 365, 'm') AS low, \
+         clv_high(user_id, 365, 'm') AS high, churn_prob(user_id, 365, 'm') AS nothing FROM truth WHERE NOT is_prospect)"
+    );
+    let groups = format!(
+        "SELECT {covered} FROM (SELECT v, s['low'] AS low, s['high'] AS high FROM (SELECT sum({paid}) AS v, clv_sum(user_id, 365, 'm') AS s \
+         FROM truth WHERE NOT is_prospect GROUP BY CAST(substr(user_id, 2) AS BIGINT) % 400))"
+    );
+    for sql in [single, groups] {
+        for share in numbers(&ask(&s, &sql).await) {
+            assert!((0.88..=0.92).contains(&share), "{share} covered: {sql}");
+        }
+    }
+    let total = format!(
+        "SELECT v, s['low'], s['high'] FROM (SELECT sum({paid}) AS v, clv_sum(user_id, 365, 'm') AS s FROM truth WHERE NOT is_prospect)"
+    );
+    let [v, low, high] = numbers(&ask(&s, &total).await)[..] else { panic!("three numbers") };
+    assert!(low < v && v < high && high - low < 0.1 * v, "{low} {v} {high}");
 }

@@ -67,6 +67,10 @@ impl Lifetime {
         rate: f64,
         control: &Control,
     ) -> Result<Vec<Explanation>, ModelError> {
+        if self.linear.is_some() {
+            let why = "explain_clv() explains purchases × order value: clv_linear has neither; model_parameters() shows its coefficients";
+            return Err(ModelError::TooLittleData(why.into()));
+        }
         let n = counts.x.len();
         let players = if typical.covariates.is_empty() { 4 } else { 5 };
         let own_value = self.order_values(spending);

@@ -93,8 +93,21 @@ impl Lifetime {
     /// # Errors
     /// As [`super::Purchases::discounted_purchases_all`].
     pub fn worth(&self, counts: Counts<'_>, spending: Spending<'_>, days: f64, rate: f64, control: &Control) -> Result<Worth, ModelError> {
-        let value = self.values(counts, spending, days, rate, control)?;
         let futures = self.purchases.futures(counts, days, control)?;
+        self.worth_of(&futures, counts, spending, days, rate, control)
+    }
+
+    fn worth_of(
+        &self,
+        futures: &Futures,
+        counts: Counts<'_>,
+        spending: Spending<'_>,
+        days: f64,
+        rate: f64,
+        control: &Control,
+    ) -> Result<Worth, ModelError> {
+        let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
+        let value = self.values_of(&purchases, counts, spending, control)?;
         let moments: Vec<(f64, f64)> = futures.counts.par_iter().map(|c| moments(c)).collect();
         let variance = for_each_customer(counts, |i| {
             let (first, second) = moments[futures.of_customer[i] as usize];
@@ -110,10 +123,13 @@ impl Lifetime {
             relative * (value[i] / first).powi(2)
         });
         let mut moves = Vec::new();
-        for axis in self.axes() {
-            control.check()?;
-            let moved = axis.values(counts, spending, days, rate, control)?;
-            moves.push(moved.iter().zip(&value).map(|(m, v)| m - v).collect());
+        let mut move_to = |moved: Vec<f64>| moves.push(moved.iter().zip(&value).map(|(m, v)| m - v).collect());
+        for axis in self.axes_of_purchases() {
+            let purchases = axis.purchases.discounted_purchases_all(counts, days, rate, control)?;
+            move_to(axis.values_of(&purchases, counts, spending, control)?);
+        }
+        for axis in self.axes_of_spend() {
+            move_to(axis.values_of(&purchases, counts, spending, control)?);
         }
         Ok(Worth { value, variance, moves })
     }
@@ -132,8 +148,8 @@ impl Lifetime {
         level: f64,
         control: &Control,
     ) -> Result<Vec<Interval>, ModelError> {
-        let worth = self.worth(counts, spending, days, rate, control)?;
         let futures = self.purchases.futures(counts, days, control)?;
+        let worth = self.worth_of(&futures, counts, spending, days, rate, control)?;
         let tables = Tables::new(self, &futures, spending, control)?;
         let means: Vec<f64> = futures.counts.par_iter().map(|c| moments(c).0).collect();
         let tail = 0.5 * (1.0 - level);

@@ -253,6 +253,11 @@ pub trait Purchases: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Purchase days in one of the purchases that the model counts: more than 1 where it counts periods with a purchase.
+    fn days_a_purchase(&self, _: Counts<'_>) -> f64 {
+        1.0
+    }
+
     /// P(alive at T).
     fn p_alive_all(&self, counts: Counts<'_>) -> Vec<f64>;
 

@@ -17,6 +17,8 @@ pub struct Lifetime {
     pub mean_value: f64,
     pub value_cv2: f64,
     pub refunds: Refunds,
+    /// As [`super::Purchases::days_a_purchase`] of the customers it was fitted to.
+    pub days_a_purchase: f64,
     /// What takes the place of purchases × order value, in a model of type `clv_linear`.
     pub linear: Option<ClvLinear>,
     /// Of `purchases`, in days.
@@ -133,20 +135,34 @@ impl Lifetime {
         control: &Control,
     ) -> Result<Vec<f64>, ModelError> {
         let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
+        self.values_of(&purchases, counts, spending, control)
+    }
+
+    /// The value of so many purchases of every customer.
+    pub(super) fn values_of(
+        &self,
+        purchases: &[f64],
+        counts: Counts<'_>,
+        spending: Spending<'_>,
+        control: &Control,
+    ) -> Result<Vec<f64>, ModelError> {
         if let Some(linear) = &self.linear {
             let whole = self.purchases.expected_purchases_all(counts, linear.horizon_days, control)?;
             let kept = |i: usize| self.refunds.kept(spending.gross[i], spending.refunded[i], spending.valued_days[i]);
             let own = linear.values(counts, spending)?;
             return Ok((0..own.len()).map(|i| if whole[i] > 0.0 { own[i] * kept(i) * purchases[i] / whole[i] } else { 0.0 }).collect());
         }
-        Ok(purchases.into_iter().zip(self.order_values(spending)).map(|(n, value)| n * value).collect())
+        Ok(purchases.iter().zip(self.order_values(spending)).map(|(n, value)| n * self.days_a_purchase * value).collect())
     }
 
-    /// The model moved by one standard error along each principal axis of its parameters' uncertainty.
-    pub fn axes(&self) -> Vec<Self> {
-        let of_purchases = self.purchases.axes().into_iter().map(|purchases| Self { purchases, ..self.clone() });
-        let of_spend = self.spend.iter().flat_map(Spend::axes).map(|spend| Self { spend: Some(spend), ..self.clone() });
-        of_purchases.chain(of_spend).collect()
+    /// The model moved by one standard error along each principal axis of the uncertainty of its parameters of purchases.
+    pub(super) fn axes_of_purchases(&self) -> impl Iterator<Item = Self> {
+        self.purchases.axes().into_iter().map(|purchases| Self { purchases, ..self.clone() })
+    }
+
+    /// The same of its parameters of spend.
+    pub(super) fn axes_of_spend(&self) -> impl Iterator<Item = Self> {
+        self.spend.iter().flat_map(Spend::axes).map(|spend| Self { spend: Some(spend), ..self.clone() })
     }
 
     /// The estimated parameters in groups that were estimated together, with the covariance of each group.
@@ -166,6 +182,9 @@ impl Lifetime {
         if share > 0.0 {
             known.push(("refund_strength", strength));
         }
+        if self.days_a_purchase > 1.0 {
+            known.push(("days_a_purchase", self.days_a_purchase));
+        }
         parameters.extend(known.into_iter().map(|(n, v)| Parameter::known(n, v)));
         parameters
     }
@@ -177,6 +196,7 @@ impl Lifetime {
         parts.extend(self.linear.iter().flat_map(ClvLinear::to_parts));
         let figures = [
             ("mean_value", self.mean_value),
+            ("days_a_purchase", self.days_a_purchase),
             ("with_first", f64::from(u8::from(self.with_first))),
             ("value_cv2", self.value_cv2),
             ("refund_share", self.refunds.share),
@@ -206,6 +226,7 @@ impl Lifetime {
             purchases,
             spend: Spend::from_parts(parts)?,
             linear: ClvLinear::from_parts(parts)?,
+            days_a_purchase: lifetime.positive("days_a_purchase")?,
             with_first: lifetime.number("with_first")? > 0.0,
             mean_value: lifetime.number("mean_value")?,
             value_cv2: lifetime.number("value_cv2")?,
@@ -238,6 +259,7 @@ mod tests {
             mean_value: 36.0,
             value_cv2: 0.5,
             refunds: Refunds { share: 0.1, strength: 9.0 },
+            days_a_purchase: 1.0,
             linear: None,
             log_likelihood: -14363.5,
             customers: 2357,

@@ -5,7 +5,7 @@
 //!
 //! The rest of the library counts days. [`Periodic`] goes between: it makes periods of days for the process, and days of its answers.
 //!
-//! A purchase here is a period with a purchase: several of them in a period count as one, and the log-likelihood is that of the periods, not comparable
+//! A purchase here is a period with a purchase: several of them in a period count as one (their value does count: days a purchase), and the log-likelihood is that of the periods, not comparable
 //! to those of models in days.
 
 mod bg_bb;

@@ -231,6 +231,14 @@ impl<M: Periods> Purchases for Periodic<M> {
         self.model.parameters()
     }
 
+    fn days_a_purchase(&self, counts: Counts<'_>) -> f64 {
+        let (Some(days), Ok(periods)) = (counts.days, self.histories(counts)) else { return 1.0 };
+        let last = |i: usize| periods.t[i] * self.period;
+        let purchases: usize = (0..counts.t.len()).map(|i| days.of(i).iter().filter(|d| (1..=last(i)).contains(*d)).count()).sum();
+        let active: u64 = periods.x.iter().map(|&x| u64::from(x)).sum();
+        if active == 0 { 1.0 } else { (purchases as f64 / active as f64).max(1.0) }
+    }
+
     fn covariance(&self) -> Vec<Vec<f64>> {
         self.model.covariance()
     }
