@@ -1,6 +1,7 @@
 //! Covariates: columns of `users` as numbers, for models in which the customers differ by more than their purchases.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
@@ -90,6 +91,12 @@ impl UserCovariates {
         });
         let cell = cell.collect();
         Ok(Self { names: columns.into_iter().map(|(n, _)| n).collect(), rows: Arc::new(rows), cell })
+    }
+
+    /// Feeds all that it holds to a hasher.
+    pub fn hash_into(&self, hasher: &mut impl Hasher) {
+        (&self.names, &self.cell).hash(hasher);
+        self.rows.iter().flatten().for_each(|v| v.to_bits().hash(hasher));
     }
 
     /// Those of some customers.

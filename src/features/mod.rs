@@ -1,5 +1,6 @@
 //! Plans over `events` and the dense arrays made of them: customers, interactions.
 
+mod context;
 mod covariates;
 mod customers;
 mod history;
@@ -8,6 +9,7 @@ mod keys;
 mod purchasers;
 mod summary;
 
+pub use context::{Context, Known, calendar};
 pub use covariates::UserCovariates;
 pub use customers::Customers;
 pub use history::{Days, History};

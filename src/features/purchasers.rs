@@ -2,8 +2,11 @@
 
 use datafusion::arrow::array::Float64Array;
 
-use super::Customers;
-use crate::models::lifetime::{Counts, Covariates, PurchaseDays, Spending};
+use super::{Customers, Known};
+use crate::models::lifetime::{Counts, PurchaseDays, Spending};
+
+/// Nothing besides the purchases.
+static NOTHING: Known = Known { covariates: None, calendar: None };
 
 /// Customers who had purchased by `day`. Arrays are parallel to `codes`.
 #[derive(Debug, Default)]
@@ -83,12 +86,19 @@ impl Purchasers {
     }
 
     pub fn counts(&self) -> Counts<'_> {
-        self.counts_with(None)
+        self.counts_with(&NOTHING)
     }
 
-    /// With covariates, a cell for each of these customers.
-    pub fn counts_with<'a>(&'a self, covariates: Option<&'a Covariates>) -> Counts<'a> {
-        Counts { x: &self.x, t_x: &self.t_x, t: &self.t, days: Some(PurchaseDays { ends: &self.ends, days: &self.days }), covariates }
+    /// With what else is known of these customers.
+    pub fn counts_with<'a>(&'a self, known: &'a Known) -> Counts<'a> {
+        Counts {
+            x: &self.x,
+            t_x: &self.t_x,
+            t: &self.t,
+            days: Some(PurchaseDays { ends: &self.ends, days: &self.days }),
+            covariates: known.covariates.as_ref(),
+            calendar: known.calendar.as_ref(),
+        }
     }
 
     pub fn spending(&self) -> Spending<'_> {

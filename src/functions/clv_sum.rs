@@ -10,7 +10,7 @@ use datafusion::common::{ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, TypeSignature, Volatility};
 
-use super::common::{FHL, LEVEL, MODEL, USER, covariates, horizon, need_amount};
+use super::common::{FHL, LEVEL, MODEL, USER, context, horizon, need_amount};
 use super::customer::{coerced, constant};
 use super::pin::blocking;
 use super::prelude::*;
@@ -85,11 +85,11 @@ impl ClvSum {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let (rate, level) = (pin.config().discount_rate(), args.number("level", 0.9));
         let (customers, fitted, margins) = (pin.customers().await?, pin.lifetime(args.text("model")).await?, pin.margins().await?);
-        let covariates = covariates(pin, &fitted.model).await?;
+        let context = context(pin, &fitted.model).await?;
         let bound = blocking(Control::default(), move |control| {
             let p = customers.today();
-            let covariates = covariates.map(|c| c.of(&p.codes));
-            let counts = p.counts_with(covariates.as_ref());
+            let known = context.of(p);
+            let counts = p.counts_with(&known);
             let mut worth = fitted.model.worth(counts, p.spending(), days, rate, control).map_err(fit_error)?;
             let mut at = vec![NO_CODE; customers.len()];
             for (i, &code) in p.codes.iter().enumerate() {

@@ -3,7 +3,7 @@
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
 
-use super::common::{MODEL, covariates};
+use super::common::{MODEL, context};
 use super::pin::blocking;
 use super::prelude::*;
 use crate::features::DAY_US;
@@ -61,11 +61,10 @@ impl RelationFunction for ClvTracking {
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (customers, fitted) = (pin.customers().await?, pin.lifetime(args.text("model")).await?);
-        let covariates = covariates(pin, &fitted.model).await?;
+        let context = context(pin, &fitted.model).await?;
         let width = (args.days("period", customers.as_of_us, 7.0).round() as i64).max(1);
         let rows = blocking(Control::default(), move |control| {
             let p = customers.today();
-            let covariates = covariates.map(|c| c.of(&p.codes));
             let day = |i: usize| p.day - i64::from(p.t[i]);
             let begin = (0..p.codes.len()).map(day).min().unwrap_or(p.day);
             let periods = ((p.day - begin + 1) / width).max(0) as usize;
@@ -85,7 +84,9 @@ impl RelationFunction for ClvTracking {
                 // Who has yet to come has an age of 0, at which nothing is expected.
                 let age: Vec<u32> = (0..p.codes.len()).map(|i| (end - day(i)).max(0) as u32).collect();
                 let zeros = vec![0; age.len()];
-                let counts = Counts { covariates: covariates.as_ref(), ..Counts::new(&zeros, &zeros, &age) };
+                let seen = context.on(p, end);
+                let counts =
+                    Counts { covariates: seen.covariates.as_ref(), calendar: seen.calendar.as_ref(), ..Counts::new(&zeros, &zeros, &age) };
                 let expected: f64 = fitted.model.purchases.expected_new_all(counts, control).map_err(fit_error)?.iter().sum();
                 rows.push((end, known as i64, expected, actual));
             }

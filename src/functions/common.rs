@@ -11,7 +11,7 @@ use super::pin::{Pin, Versioned, blocking};
 use super::prelude::fit_error;
 use super::spec::{ArgKind, Argument};
 use crate::events::EventColumn;
-use crate::features::{Purchasers, UserCovariates};
+use crate::features::{Context, Purchasers};
 use crate::models::lifetime::{Counts, Interval, Lifetime};
 use crate::models::{Control, ModelError};
 
@@ -56,11 +56,11 @@ pub async fn by_lifetime(
     compute: impl FnOnce(&Lifetime, &Purchasers, Counts<'_>, &Control) -> Result<Vec<f64>, ModelError> + Send + 'static,
 ) -> Result<Kernel> {
     let (customers, fitted) = (pin.customers().await?, pin.lifetime(model).await?);
-    let covariates = covariates(pin, &fitted.model).await?;
+    let context = context(pin, &fitted.model).await?;
     blocking(Control::default(), move |control| {
         let p = customers.today();
-        let covariates = covariates.map(|c| c.of(&p.codes));
-        let values = compute(&fitted.model, p, p.counts_with(covariates.as_ref()), control).map_err(fit_error)?;
+        let known = context.of(p);
+        let values = compute(&fitted.model, p, p.counts_with(&known), control).map_err(fit_error)?;
         Ok(Kernel::Values(Arc::new(p.column(customers.len(), &values))))
     })
     .await
@@ -84,15 +84,20 @@ pub async fn intervals(pin: &dyn Pin, args: &CallArgs, figure: fn(Interval) -> f
     .await
 }
 
-/// What a model with covariates needs of the customers; `None` for one without.
-pub async fn covariates(pin: &dyn Pin, model: &Lifetime) -> Result<Option<UserCovariates>> {
+/// What a model with covariates needs besides the purchases.
+pub async fn context(pin: &dyn Pin, model: &Lifetime) -> Result<Context> {
+    let mut out = Context::default();
     let wanted = model.purchases.covariates();
-    if wanted.is_empty() {
-        return Ok(None);
+    if !wanted.is_empty() {
+        let mut columns: Vec<&str> = wanted.iter().map(|name| name.split_once('=').map_or(name.as_str(), |(column, _)| column)).collect();
+        columns.dedup();
+        out.users = Some(pin.covariates(&columns.join(", "), Some(wanted)).await?);
     }
-    let mut columns: Vec<&str> = wanted.iter().map(|name| name.split_once('=').map_or(name.as_str(), |(column, _)| column)).collect();
-    columns.dedup();
-    pin.covariates(&columns.join(", "), Some(wanted)).await.map(Some)
+    let days = model.purchases.calendar();
+    if !days.is_empty() {
+        out.calendar = Some(pin.calendar(&days.join(", ")).await?);
+    }
+    Ok(out)
 }
 
 /// The error of a value function on events without an amount.

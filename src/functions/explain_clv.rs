@@ -4,11 +4,11 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, St
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{Field, FieldRef, Fields};
 
-use super::common::{MODEL, USER, covariates, endless_horizon, need_amount};
+use super::common::{MODEL, USER, context, endless_horizon, need_amount};
 use super::customer::Lists;
 use super::pin::{Margins, Versioned};
 use super::prelude::*;
-use crate::features::{Customers, NO_CODE, Purchasers, UserCovariates};
+use crate::features::{Context, Customers, NO_CODE, Purchasers};
 use crate::models::lifetime::{FEATURES, Lifetime, Typical};
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ fn fields() -> Fields {
 struct Explainer {
     customers: Arc<Customers>,
     fitted: Arc<Versioned<Lifetime>>,
-    covariates: Option<UserCovariates>,
+    context: Context,
     margins: Arc<Margins>,
     typical: Typical,
     days: f64,
@@ -85,11 +85,10 @@ impl CustomerFunction for ExplainClv {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let rate = pin.config().discount_rate();
         let (customers, fitted, margins) = (pin.customers().await?, pin.lifetime(args.text("model")).await?, pin.margins().await?);
-        let covariates = covariates(pin, &fitted.model).await?;
+        let context = context(pin, &fitted.model).await?;
         let p = customers.today();
-        let of_all = covariates.as_ref().map(|c| c.of(&p.codes));
-        let typical = fitted.model.typical(p.counts_with(of_all.as_ref()));
-        Ok(Kernel::Lists(Arc::new(Explainer { customers, fitted, covariates, margins, typical, days, rate })))
+        let typical = fitted.model.typical(p.counts_with(&context.of(p)));
+        Ok(Kernel::Lists(Arc::new(Explainer { customers, fitted, context, margins, typical, days, rate })))
     }
 }
 
@@ -103,8 +102,8 @@ impl Lists for Explainer {
         known.dedup();
         let day = self.customers.today().day;
         let p = Purchasers::among(&self.customers, day, known.into_iter());
-        let covariates = self.covariates.as_ref().map(|c| c.of(&p.codes));
-        let counts = p.counts_with(covariates.as_ref());
+        let seen = self.context.of(&p);
+        let counts = p.counts_with(&seen);
         let control = Control::default();
         let explained =
             self.fitted.model.explain(counts, p.spending(), &self.typical, self.days, self.rate, &control).map_err(fit_error)?;

@@ -45,6 +45,7 @@ mod training_log;
 
 pub use args::CallArgs;
 pub use clv_sum::{ClvSum, as_unbound_clv_sum};
+pub use common::context;
 pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf};
 pub use model_versions::record as model_record;
 pub use pin::{Backtested, KeyTypes, Margins, Pin, Versioned, blocking};

@@ -4,11 +4,11 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, St
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{Field, FieldRef, Fields, TimeUnit};
 
-use super::common::{BG_NBD, FHL, MODEL, USER, covariates};
+use super::common::{BG_NBD, FHL, MODEL, USER, context};
 use super::customer::Lists;
 use super::pin::Versioned;
 use super::prelude::*;
-use crate::features::{Customers, DAY_US, NO_CODE, Purchasers, UserCovariates, day_of};
+use crate::features::{Context, Customers, DAY_US, NO_CODE, Purchasers, day_of};
 use crate::models::lifetime::Lifetime;
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ fn list_field() -> FieldRef {
 struct Histories {
     customers: Arc<Customers>,
     fitted: Arc<Versioned<Lifetime>>,
-    covariates: Option<UserCovariates>,
+    context: Context,
     step: usize,
 }
 
@@ -80,9 +80,9 @@ impl CustomerFunction for PAliveHistory {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let (customers, fitted) = (pin.customers().await?, pin.lifetime(args.text("model")).await?);
-        let covariates = covariates(pin, &fitted.model).await?;
+        let context = context(pin, &fitted.model).await?;
         let step = (args.days("step", customers.as_of_us, 7.0).round() as usize).max(1);
-        Ok(Kernel::Lists(Arc::new(Histories { customers, fitted, covariates, step })))
+        Ok(Kernel::Lists(Arc::new(Histories { customers, fitted, context, step })))
     }
 }
 
@@ -102,8 +102,17 @@ impl Histories {
         for &day in &days {
             all.append(Purchasers::among(&self.customers, day, std::iter::once(code)));
         }
-        let covariates = self.covariates.as_ref().map(|c| c.of(&all.codes));
-        let p_alive = self.fitted.model.purchases.p_alive_all(all.counts_with(covariates.as_ref()));
+        let purchases = &self.fitted.model.purchases;
+        let p_alive: Vec<f64> = if self.context.calendar.is_none() {
+            purchases.p_alive_all(all.counts_with(&self.context.of(&all)))
+        } else {
+            // A calendar is seen from one day at a time.
+            let on = |&day: &i64| {
+                let p = Purchasers::among(&self.customers, day, std::iter::once(code));
+                purchases.p_alive_all(p.counts_with(&self.context.of(&p)))
+            };
+            days.iter().flat_map(on).collect()
+        };
         days.iter().zip(p_alive).zip(&all.x).map(|((day, p), x)| (*day, p, *x as usize + 1)).collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::config::TenureConfig;
 use crate::events::Snapshot;
 use crate::features::{Customers, Interactions, UserCovariates};
 use crate::models::Control;
-use crate::models::lifetime::Lifetime;
+use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
 use crate::store::Store;
@@ -68,6 +68,8 @@ pub trait Pin: Send + Sync {
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>>;
     /// Columns of `users` ('column, column') as numbers; `wanted` are the names that a fitted model has.
     async fn covariates(&self, names: &str, wanted: Option<&[String]>) -> Result<UserCovariates>;
+    /// Columns of `calendar` ('column, column'), one row a day.
+    async fn calendar(&self, names: &str) -> Result<Calendar>;
     /// What share of a customer's amounts is contribution.
     async fn margins(&self) -> Result<Arc<Margins>>;
     /// A lifetime model (or the auto model), fitted anew before each of up to `folds` hold-outs of `holdout_days` (the model's own without), latest first.

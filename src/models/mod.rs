@@ -113,6 +113,7 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &lifetime::MBG_NBD,
     &lifetime::BG_NBD_BURST,
     &lifetime::PARETO_NBD,
+    &lifetime::PARETO_NBD_CALENDAR,
     &lifetime::GGOMPERTZ_NBD,
     &lifetime::BG_CNBD_K,
     &lifetime::MBG_CNBD_K,

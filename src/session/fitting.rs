@@ -10,6 +10,7 @@ use super::engine::Engine;
 use super::families::{self, Outcome};
 use super::lifetime::Study;
 use crate::events::Snapshot;
+use crate::features::Context;
 use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
@@ -115,10 +116,7 @@ pub async fn create(
     let Some(first) = candidates.first() else { return plan_err!("there is no model type for this") };
     let family = first.kind.family();
     let interactions = if family == Family::Recommend { Some(pin.interactions().await?) } else { None };
-    let covariates = match first.get("covariates") {
-        "" => None,
-        names => Some(pin.covariates(names, None).await?),
-    };
+    let context = context(pin, first).await?;
     // A version of the same type is a good place to start from.
     let last = engine.store.model(name).and_then(|m| m.active_version().cloned());
     let start = move |options: &Options| {
@@ -127,7 +125,7 @@ pub async fn create(
     };
     let shared = Arc::clone(&snapshot);
     let fit = move |control: &Control| {
-        let study = Study { snapshot: &shared, customers: &customers, covariates: covariates.as_ref(), control };
+        let study = Study { snapshot: &shared, customers: &customers, context: &context, control };
         let one = |options: &Options| families::fit(&study, interactions.as_deref(), options, start(options).as_deref());
         if family == Family::Lifetime && candidates.len() > 1 {
             let (at, trials) = study.tournament(&candidates).map_err(fit_error)?;
@@ -157,6 +155,18 @@ pub async fn create(
         }
         Err(e) => Err(DataFusionError::External(Box::new(e))),
     }
+}
+
+/// What a model with these options is fitted to besides the purchases.
+pub async fn context(pin: &dyn Pin, options: &Options) -> Result<Context> {
+    let mut out = Context::default();
+    if !options.get("covariates").is_empty() {
+        out.users = Some(pin.covariates(options.get("covariates"), None).await?);
+    }
+    if !options.get("calendar").is_empty() {
+        out.calendar = Some(pin.calendar(options.get("calendar")).await?);
+    }
+    Ok(out)
 }
 
 /// What the tournament says of its choice, where it is not the first type or there is nothing to say.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::families::Outcome;
 use crate::events::{EventColumn, Snapshot};
-use crate::features::{Customers, DAY_US, Purchasers, UserCovariates, day_of};
+use crate::features::{Context, Customers, DAY_US, Purchasers, day_of};
 use crate::functions::Backtested;
 use crate::models::lifetime::{ClvLinear, Fit, GammaGamma, Lifetime, Refunds, Sample};
 use crate::models::metrics::{gini, log_loss, mae, rmse, roc_auc, spearman};
@@ -15,7 +15,7 @@ use crate::store::Trial;
 pub struct Study<'a> {
     pub snapshot: &'a Snapshot,
     pub customers: &'a Customers,
-    pub covariates: Option<&'a UserCovariates>,
+    pub context: &'a Context,
     pub control: &'a Control,
 }
 
@@ -72,8 +72,8 @@ impl Study<'_> {
         let Make::Purchases { fit, .. } = options.kind.make else {
             return Err(ModelError::TooLittleData(format!("{} is no model of purchases", options.kind.name)));
         };
-        let covariates = self.covariates.map(|c| c.of(&p.codes));
-        let sample = Sample { counts: p.counts_with(covariates.as_ref()), start };
+        let known = self.context.of(p);
+        let sample = Sample { counts: p.counts_with(&known), start };
         let fit: Fit<AnyPurchases> = match fit(&sample, options, self.control) {
             // Where the old parameters are no way to the new ones, a start of the model's own may be.
             Err(ModelError::NotConverged { .. }) if start.is_some() => fit(&Sample { start: None, ..sample }, options, self.control)?,
@@ -166,8 +166,8 @@ impl Study<'_> {
         let step = self.customers.len().div_ceil(most).max(1);
         let p = Purchasers::among(self.customers, fold.cut_day, (0..self.customers.len() as u32).step_by(step));
         let (model, _) = self.lifetime(&p, options, None, &mut vec![])?;
-        let covariates = self.covariates.map(|c| c.of(&p.codes));
-        let counts = p.counts_with(covariates.as_ref());
+        let known = self.context.of(&p);
+        let counts = p.counts_with(&known);
         let days = fold.days as f64;
         let expected = model.purchases.expected_purchases_all(counts, days, self.control)?;
         let churn = model.purchases.p_no_purchase_all(counts, days, self.control)?;

@@ -21,11 +21,12 @@ use super::fitting::{self, Fitted};
 use super::lifetime::{self, Study};
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{EventColumn, Snapshot, kind, time_text};
-use crate::features::{Customers, DAY_US, Interactions, NO_CODE, UserCovariates};
+use crate::features::{Customers, DAY_US, Interactions, NO_CODE, UserCovariates, calendar};
 use crate::functions::{
-    Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Pin, Versioned, blocking, fit_error, model_record, read_rfm_rules,
+    ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Pin, Versioned, blocking, context, fit_error, model_record,
+    read_rfm_rules,
 };
-use crate::models::lifetime::Lifetime;
+use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
 use crate::models::{Control, Family, HOLDOUT_DAYS, MODEL_TYPES, ModelError};
@@ -34,6 +35,9 @@ use crate::store::{ModelRecord, Origin, Store, VersionInfo};
 /// The relation of what is known of the users, and its key.
 const USERS: &str = "users";
 const USER_ID: &str = "user_id";
+/// The relation of what is known of the days, and its key.
+const CALENDAR: &str = "calendar";
+const DAY: &str = "day";
 /// The relation of what is known of the items, its key, and the margin.
 const ITEMS: &str = "items";
 const ITEM_ID: &str = "item_id";
@@ -122,7 +126,15 @@ impl QueryPin {
             true => format!("{:x}", hash_of(self.margins().await?.as_ref())),
             false => String::new(),
         };
-        Ok(format!("{:?} {active:?} {rules} {margins}", self.config))
+        // What a model with covariates knows besides the purchases may change without them.
+        let mut known = String::new();
+        if args.spec.arguments.iter().any(|a| a.kind == ArgKind::Model)
+            && matches!(args.spec.section, "Customer value" | "Churn")
+            && let Ok(fitted) = self.lifetime(args.text("model")).await
+        {
+            known = format!("{:x}", context(self, &fitted.model).await?.fingerprint());
+        }
+        Ok(format!("{:?} {active:?} {rules} {margins} {known}", self.config))
     }
 
     /// `tenure.margin`; or each customer's margin on the items they bought, everybody's for who bought none with a margin; or 1.
@@ -429,6 +441,25 @@ impl Pin for QueryPin {
         UserCovariates::new(&customers.keys, &batches, wanted)
     }
 
+    async fn calendar(&self, names: &str) -> Result<Calendar> {
+        let ctx = SessionContext::new_with_state(self.state.clone());
+        let read = async {
+            let table = ctx.table(CALENDAR).await?;
+            refuse_calls(table.logical_plan(), CALENDAR)?;
+            let day = cast(ident(DAY), DataType::Date32).alias(DAY);
+            let names = names.split(',').map(str::trim).filter(|n| !n.is_empty());
+            let columns = std::iter::once(day).chain(names.map(|n| cast(ident(n), DataType::Float64).alias(n)));
+            table.select(columns.collect::<Vec<_>>())?.sort(vec![ident(DAY).sort(true, true)])?.collect().await
+        };
+        let batches = read.await.or_else(|e| {
+            plan_err!(
+                "calendar = '{names}': a relation '{CALENDAR}' with a column {DAY} and these is needed: {}",
+                e.find_root().strip_backtrace()
+            )
+        })?;
+        calendar(&batches)
+    }
+
     async fn margins(&self) -> Result<Arc<Margins>> {
         self.margins.get_or_try_init(|| self.read_margins()).await.cloned()
     }
@@ -440,10 +471,7 @@ impl Pin for QueryPin {
             return plan_err!("model '{}' has no version {} to backtest", fitted.name, fitted.version);
         };
         let options = fitting::options_of(v)?;
-        let covariates = match options.get("covariates") {
-            "" => None,
-            names => Some(self.covariates(names, None).await?),
-        };
+        let context = fitting::context(self, &options).await?;
         let days = holdout_days.or(options.holdout_days()).unwrap_or(HOLDOUT_DAYS);
         let folds = lifetime::folds(&snapshot, days, folds);
         if folds.is_empty() {
@@ -451,7 +479,7 @@ impl Pin for QueryPin {
         }
         let control = self.engine.progress.clone().map(Control::reporting).unwrap_or_default();
         blocking(control, move |control| {
-            let study = Study { snapshot: &snapshot, customers: &customers, covariates: covariates.as_ref(), control };
+            let study = Study { snapshot: &snapshot, customers: &customers, context: &context, control };
             folds.iter().map(|fold| study.test(*fold, &options, usize::MAX)).collect::<Result<_, _>>().map_err(fit_error)
         })
         .await

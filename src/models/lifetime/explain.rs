@@ -97,7 +97,8 @@ impl Lifetime {
                 let last = (c.rows.len() - 1) as u32;
                 c.cell.iter_mut().for_each(|cell| *cell = last);
             }
-            let changed = Counts { covariates: cells.as_ref().or(counts.covariates), ..Counts::new(&x, &t_x, &t) };
+            let covariates = cells.as_ref().or(counts.covariates);
+            let changed = Counts { covariates, calendar: counts.calendar, ..Counts::new(&x, &t_x, &t) };
             self.purchases.discounted_purchases_all(changed, days, rate, control).map_err(|e| match e {
                 ModelError::Option { option, .. } if option == "days" => ModelError::TooLittleData(
                     "explain_clv() explains models in days: one in periods knows customers by the days of their purchases only".into(),

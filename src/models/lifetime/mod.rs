@@ -6,6 +6,7 @@
 //!   in Marketing 38 (2021).
 //! * [`ParetoNbd`], [`GgompertzNbd`]: purchases during a lifetime that ends at any time. Schmittlein, Morrison and Colombo, "Counting your customers: who are
 //!   they and what will they do next?", Management Science 33 (1987); Bemmaor and Glady, Management Science 58 (2012).
+//! * [`CalendarNbd`]: Pareto/NBD whose rates depend on the day. Bachmann, Meierer and Näf, Marketing Science 40 (2021).
 //! * [`BgCnbdK`], [`MbgCnbdK`]: purchases at regular intervals. Reutterer, Platzer and Schröder, International Journal of Research in Marketing 38 (2021).
 //! * [`BgBb`], [`ShiftedBetaGeometric`], [`BetaDiscreteWeibull`]: purchases and subscriptions in discrete time, a period at a time. See `discrete`.
 //! * [`GammaGamma`]: the value of an order. Fader and Hardie, "The gamma-gamma model of monetary value" (2013).
@@ -44,7 +45,9 @@ pub use explain::{Explanation, FEATURES, Typical};
 pub use fit::{FitOptions, fit};
 pub use gamma_gamma::{GammaGamma, Spend};
 pub use interval::{Interval, Worth};
-pub use lifetimes::{GGOMPERTZ_NBD, GammaGompertz, GgompertzNbd, Nbd, PARETO_NBD, Pareto, ParetoNbd};
+pub use lifetimes::{
+    CalendarNbd, GGOMPERTZ_NBD, GammaGompertz, GgompertzNbd, Nbd, PARETO_NBD, PARETO_NBD_CALENDAR, Pareto, ParetoNbd, fit_calendar,
+};
 pub use linear::ClvLinear;
 pub use predict::Estimated;
 pub use process::{Alive, Likelihood, Process};
@@ -173,12 +176,13 @@ pub struct Counts<'a> {
     /// The purchase days themselves, for models that need more than x, t_x and T.
     pub days: Option<PurchaseDays<'a>>,
     pub covariates: Option<&'a Covariates>,
+    pub calendar: Option<&'a Calendar>,
 }
 
 impl<'a> Counts<'a> {
     /// Customers of whom nothing else is known.
     pub fn new(x: &'a [u32], t_x: &'a [u32], t: &'a [u32]) -> Self {
-        Self { x, t_x, t, days: None, covariates: None }
+        Self { x, t_x, t, days: None, covariates: None, calendar: None }
     }
 }
 
@@ -190,6 +194,18 @@ pub struct Covariates {
     pub rows: Vec<Vec<f64>>,
     /// Index into `rows`, for each customer.
     pub cell: Vec<u32>,
+}
+
+/// What is known of the days, and is the same for all customers: the season, promotions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calendar {
+    pub names: Vec<String>,
+    /// The day of the first row, in days since 1970.
+    pub first_day: i64,
+    /// One row a day, one number a name; days that are still to come included, as far as they are known. Other days have the means of the columns.
+    pub rows: Vec<Vec<f64>>,
+    /// The day of observation, in days since 1970: that of every T.
+    pub today: i64,
 }
 
 /// A parameter as it is shown.
@@ -256,6 +272,11 @@ pub trait Purchases: fmt::Debug + Send + Sync {
     /// Purchase days in one of the purchases that the model counts: more than 1 where it counts periods with a purchase.
     fn days_a_purchase(&self, _: Counts<'_>) -> f64 {
         1.0
+    }
+
+    /// The covariates of the days that `counts.calendar` must bring.
+    fn calendar(&self) -> &[String] {
+        &[]
     }
 
     /// P(alive at T).

@@ -229,15 +229,7 @@ impl<M: Process> Purchases for Estimated<M> {
 
     fn futures(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Futures, ModelError> {
         check_horizon(horizon_days)?;
-        let short = |alive: M::Alive| {
-            let mut counts = alive.counts(horizon_days);
-            let mut rest = 0.0;
-            while counts.len() > 1 && rest + counts[counts.len() - 1] < 1e-7 {
-                rest += counts.pop().unwrap_or(0.0);
-            }
-            counts.into_iter().map(|p| p as f32).collect()
-        };
-        let (p_alive, distinct, counts) = self.if_alive(counts, control, short)?;
+        let (p_alive, distinct, counts) = self.if_alive(counts, control, |alive| shortened(alive.counts(horizon_days)))?;
         Ok(Futures { p_alive, of_customer: distinct.of_customer, counts })
     }
 
@@ -263,8 +255,17 @@ impl<M: Process> Purchases for Estimated<M> {
     }
 }
 
+/// Probabilities of counts as they are kept, without a tail below 1e-7.
+pub(super) fn shortened(mut counts: Vec<f64>) -> Vec<f32> {
+    let mut rest = 0.0;
+    while counts.len() > 1 && rest + counts[counts.len() - 1] < 1e-7 {
+        rest += counts.pop().unwrap_or(0.0);
+    }
+    counts.into_iter().map(|p| p as f32).collect()
+}
+
 /// The wait that half of those who come again do not exceed; NaN where that is beyond `never`.
-fn median_wait(alive: impl Alive, never: f64) -> f64 {
+pub(super) fn median_wait(alive: impl Alive, never: f64) -> f64 {
     let half = 0.5 * (1.0 - alive.none(never));
     if half <= 0.0 {
         return f64::NAN;
@@ -314,23 +315,23 @@ pub(super) fn for_each_customer(counts: Counts<'_>, f: impl Fn(usize) -> f64 + S
 
 /// What the answers for a customer depend on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Key {
+pub(super) struct Key {
     cell: u32,
-    x: u32,
-    t_x: u32,
-    t: u32,
+    pub x: u32,
+    pub t_x: u32,
+    pub t: u32,
 }
 
 impl Key {
-    fn x(&self) -> f64 {
+    pub fn x(&self) -> f64 {
         f64::from(self.x)
     }
 
-    fn t_x(&self) -> f64 {
+    pub fn t_x(&self) -> f64 {
         f64::from(self.t_x)
     }
 
-    fn t(&self) -> f64 {
+    pub fn t(&self) -> f64 {
         f64::from(self.t)
     }
 }
@@ -343,15 +344,15 @@ impl std::hash::Hash for Key {
 }
 
 /// The distinct keys of the customers, in the order of their first appearance.
-struct Distinct {
-    keys: Vec<Key>,
+pub(super) struct Distinct {
+    pub keys: Vec<Key>,
     /// Index into `keys`, for each customer.
-    of_customer: Vec<u32>,
+    pub of_customer: Vec<u32>,
 }
 
 impl Distinct {
     /// t_x is left out of the keys unless `by_recency`.
-    fn new(counts: Counts<'_>, cells: Option<&[u32]>, by_recency: bool) -> Self {
+    pub fn new(counts: Counts<'_>, cells: Option<&[u32]>, by_recency: bool) -> Self {
         let (most_x, longest) = (counts.x.iter().max().map_or(0, |&v| u64::from(v)), counts.t.iter().max().map_or(0, |&v| u64::from(v)));
         let cell = |i: usize| cells.map_or(0, |c| c[i]);
         let key = |i: usize| Key { cell: cell(i), x: counts.x[i], t_x: if by_recency { counts.t_x[i] } else { 0 }, t: counts.t[i] };
@@ -413,6 +414,7 @@ mod tests {
         t: &[0, 272, 270, 217, 1_400, 100, 200_000],
         days: None,
         covariates: None,
+        calendar: None,
     };
 
     fn known() -> Estimated<BgNbd> {

@@ -23,12 +23,14 @@
 //! The integrands are positive and smooth in ln(1 + u/c), and Gauss–Legendre quadrature gives all digits: see `quadrature`. There is no ₂F₁, nothing that
 //! cancels, and no case for α < β.
 
+mod calendar;
 mod fit;
 mod gompertz;
 mod lifetime;
 mod pareto;
 mod quadrature;
 
+pub use calendar::{CalendarNbd, PARETO_NBD_CALENDAR, fit_calendar};
 pub use gompertz::GammaGompertz;
 pub use lifetime::Lifetime;
 pub use pareto::Pareto;
