@@ -32,8 +32,15 @@ impl UserCovariates {
         let mut columns: Vec<(String, Vec<f64>)> = vec![];
         let width = batches.first().map_or(0, RecordBatch::num_columns);
         let mut codes = vec![];
+        let mut seen = vec![false; users];
         for b in batches {
-            codes.push(keys.lookup(b.column(0))?);
+            let of_batch = keys.lookup(b.column(0))?;
+            for &code in of_batch.iter().filter(|c| **c != NO_CODE) {
+                if std::mem::replace(&mut seen[code as usize], true) {
+                    return exec_err!("users has several rows of one user_id: one row a user is needed");
+                }
+            }
+            codes.push(of_batch);
         }
         for at in 1..width {
             let name = batches[0].schema().field(at).name().clone();
@@ -101,10 +108,17 @@ impl UserCovariates {
 
     /// Those of some customers.
     pub fn of(&self, codes: &[u32]) -> Covariates {
-        Covariates {
-            names: self.names.clone(),
-            rows: self.rows.as_ref().clone(),
-            cell: codes.iter().map(|&c| self.cell[c as usize]).collect(),
-        }
+        // Only the rows that they have.
+        let mut of: HashMap<u32, u32> = HashMap::new();
+        let mut rows: Vec<Vec<f64>> = vec![];
+        let cell = codes.iter().map(|&code| {
+            let row = self.cell[code as usize];
+            *of.entry(row).or_insert_with(|| {
+                rows.push(self.rows[row as usize].clone());
+                (rows.len() - 1) as u32
+            })
+        });
+        let cell = cell.collect();
+        Covariates { names: self.names.clone(), rows, cell }
     }
 }

@@ -120,6 +120,7 @@ struct Order {
 }
 
 /// The state of all groups: arguments as in [`CustomerSummary`].
+#[derive(Clone)]
 pub struct SummaryGroups {
     orders: Vec<Order>,
     /// Length of `orders` at which lines are merged next.

@@ -45,6 +45,12 @@ impl CallArgs {
         if values.len() > spec.arguments.len() {
             return plan_err!("{}", spec.wrong_count(values.len()));
         }
+        for (argument, value) in spec.arguments.iter().zip(&values) {
+            let needed = argument.default.is_none() && matches!(argument.kind, ArgKind::Whole | ArgKind::Count | ArgKind::Number);
+            if needed && value.as_ref().is_some_and(ScalarValue::is_null) {
+                return plan_err!("{}", spec.wrong_value(argument, "NULL"));
+            }
+        }
         let mut values: Vec<Option<ScalarValue>> = values.into_iter().map(|v| v.filter(|v| !v.is_null())).collect();
         values.resize(spec.arguments.len(), None);
         let out = Self { spec, values };
@@ -163,7 +169,8 @@ fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()
             None => false,
             Some(s) => {
                 let days = s.days_from(0);
-                if !(days > 0.0 && days <= MAX_DAYS) {
+                let zero = days == 0.0 && argument.default == Some("0");
+                if !(zero || days > 0.0 && days <= MAX_DAYS) {
                     return plan_err!(
                         "{}(): {} = {days} days: a span of time is more than 0 and at most 36525 days (a century)",
                         spec.name,

@@ -104,6 +104,10 @@ pub async fn context(pin: &dyn Pin, model: &Lifetime) -> Result<Context> {
 pub async fn need_amount(pin: &dyn Pin, function: &str) -> Result<()> {
     let snapshot = pin.snapshot().await?;
     if snapshot.contract.has(EventColumn::Amount) {
+        let customers = pin.customers().await?;
+        if customers.valued_orders.iter().all(|n| *n == 0) {
+            return Err(fit_error(ModelError::TooLittleData(format!("{function}() needs amounts: no purchase has one"))));
+        }
         return Ok(());
     }
     let relation = &snapshot.contract.relation;

@@ -2,6 +2,7 @@
 
 use super::common::{BG_NBD, FHL, MODEL, NULLS, USER, by_lifetime, horizon};
 use super::prelude::*;
+use crate::models::ModelError;
 
 #[derive(Debug)]
 pub struct ExpectedPurchases;
@@ -46,7 +47,11 @@ impl CustomerFunction for ExpectedPurchases {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let from = args.days("start", pin.snapshot().await?.as_of_us, 0.0);
         by_lifetime(pin, args.text("model"), move |model, _, counts, control| {
-            let until = |h: f64| model.purchases.expected_purchases_all(counts, h, control);
+            // In days, also where the model counts periods.
+            let until = |h: f64| -> Result<Vec<f64>, ModelError> {
+                let expected = model.purchases.expected_purchases_all(counts, h, control)?;
+                Ok(expected.into_iter().map(|n| n * model.days_a_purchase).collect())
+            };
             if from == 0.0 {
                 return until(days);
             }

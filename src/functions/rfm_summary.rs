@@ -230,8 +230,11 @@ impl Accumulator for One {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        GroupsAccumulator::update_batch(&mut self.0.groups, &empty(), &[], None, 1)?;
-        ScalarValue::try_from_array(&GroupsAccumulator::evaluate(&mut self.0, EmitTo::All)?, 0)
+        // A window asks again after each of its rows: what was seen stays.
+        let mut groups = self.0.groups.clone();
+        GroupsAccumulator::update_batch(&mut groups, &empty(), &[], None, 1)?;
+        let summary = GroupsAccumulator::evaluate(&mut groups, EmitTo::All)?;
+        ScalarValue::try_from_array(&self.0.answer(summary.as_struct())?, 0)
     }
 
     fn size(&self) -> usize {

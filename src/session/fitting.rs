@@ -15,7 +15,7 @@ use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
-use crate::models::{Control, Family, MODEL_TYPES, Make, ModelType, Options, Part};
+use crate::models::{Control, Family, MODEL_TYPES, Make, ModelError, ModelType, Options, Part};
 use crate::store::{Existing, Origin, StoreError, Trial, VersionInfo};
 use crate::text::did_you_mean;
 
@@ -128,12 +128,23 @@ pub async fn create(
         let study = Study { snapshot: &shared, customers: &customers, context: &context, control };
         let one = |options: &Options| families::fit(&study, interactions.as_deref(), options, start(options).as_deref());
         if family == Family::Lifetime && candidates.len() > 1 {
-            let (at, trials) = study.tournament(&candidates).map_err(fit_error)?;
-            let options = candidates[at].clone();
-            let mut outcome = one(&options).map_err(fit_error)?;
-            outcome.warnings.extend(chosen(&options, &trials));
-            outcome.trials = trials;
-            return Ok((options, outcome));
+            let (order, mut trials) = study.tournament(&candidates).map_err(fit_error)?;
+            let mut failed = None;
+            for options in order.into_iter().map(|at| candidates[at].clone()) {
+                let mut outcome = match one(&options) {
+                    // What won on a part of the customers may not fit all of them.
+                    Err(e @ (ModelError::NotConverged { .. } | ModelError::TooLittleData(_))) => {
+                        failed = failed.or(Some(e));
+                        continue;
+                    }
+                    fitted => fitted.map_err(fit_error)?,
+                };
+                trials.iter_mut().for_each(|t| t.chosen = t.model_type == options.kind.name);
+                outcome.warnings.extend(chosen(&options, &trials));
+                outcome.trials = trials;
+                return Ok((options, outcome));
+            }
+            return Err(fit_error(failed.unwrap_or_else(|| ModelError::TooLittleData("no type plays for this model".into()))));
         }
         let fitted = candidates.iter().map(|o| Ok((o.clone(), one(o)?))).collect::<Result<Vec<_>, _>>().map_err(fit_error)?;
         best(fitted)

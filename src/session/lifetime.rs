@@ -169,7 +169,8 @@ impl Study<'_> {
         let known = self.context.of(&p);
         let counts = p.counts_with(&known);
         let days = fold.days as f64;
-        let expected = model.purchases.expected_purchases_all(counts, days, self.control)?;
+        let mut expected = model.purchases.expected_purchases_all(counts, days, self.control)?;
+        expected.iter_mut().for_each(|n| *n *= model.days_a_purchase);
         let churn = model.purchases.p_no_purchase_all(counts, days, self.control)?;
         let (purchases, value) = p.after(self.customers, fold.days);
         let left: Vec<bool> = purchases.iter().map(|&n| n == 0.0).collect();
@@ -236,7 +237,7 @@ impl Study<'_> {
 
     /// Plays the candidates against each other on rolling hold-outs; the one of the lowest mean log-loss of the counts wins, the first of equals. Baselines are played, but
     /// cannot win.
-    pub fn tournament(&self, candidates: &[Options]) -> Result<(usize, Vec<Trial>), ModelError> {
+    pub fn tournament(&self, candidates: &[Options]) -> Result<(Vec<usize>, Vec<Trial>), ModelError> {
         let holdout = candidates.first().and_then(Options::holdout_days);
         let folds = holdout.map(|days| folds(self.snapshot, days, TOURNAMENT_FOLDS)).unwrap_or_default();
         let mut trials: Vec<Trial> = vec![];
@@ -274,22 +275,21 @@ impl Study<'_> {
             }
             means.push(sum.filter(|_| !folds.is_empty()).map(|s| s / folds.len() as f64));
         }
-        let mut best = 0;
-        for (i, mean) in means.iter().enumerate().skip(1) {
-            let wins = match (mean, means[best]) {
-                // A difference in the last digits is none.
-                (Some(a), Some(b)) => *a < b * (1.0 - 1e-6),
-                (Some(_), None) => true,
-                _ => false,
-            };
-            if wins && !candidates[i].kind.baseline {
-                best = i;
+        // A difference in the last digits is none: of equals the first is tried first.
+        let mut order: Vec<usize> = (0..candidates.len()).filter(|&i| !candidates[i].kind.baseline).collect();
+        let beats = |a: usize, b: usize| match (means[a], means[b]) {
+            (Some(a), Some(b)) => a < b * (1.0 - 1e-6),
+            (Some(_), None) => true,
+            _ => false,
+        };
+        for i in 1..order.len() {
+            let mut at = i;
+            while at > 0 && beats(order[at], order[at - 1]) {
+                order.swap(at, at - 1);
+                at -= 1;
             }
         }
-        for trial in trials.iter_mut().filter(|t| t.model_type == candidates[best].kind.name) {
-            trial.chosen = true;
-        }
-        Ok((best, trials))
+        Ok((order, trials))
     }
 }
 

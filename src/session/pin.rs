@@ -172,7 +172,8 @@ impl QueryPin {
             let codes = customers.keys.lookup(b.column(0))?;
             let figure = |at: usize| b.column(at).as_primitive::<Float64Type>();
             for (i, &code) in codes.iter().enumerate().filter(|(_, c)| **c != NO_CODE) {
-                if figure(3).value(i) > 1.0 {
+                // Not a number is no share either.
+                if figure(3).value(i).is_nan() || figure(3).value(i) > 1.0 {
                     return plan_err!("{ITEMS}.{MARGIN} = {}: a margin is a share of the amount from -1 to 1", figure(3).value(i));
                 }
                 of[code as usize] = (figure(1).value(i), figure(2).value(i));
@@ -180,8 +181,12 @@ impl QueryPin {
         }
         // In the order of the customers, so that the total does not depend on threads.
         let (earned, spent) = of.iter().fold((0.0, 0.0), |(e, s), (earned, spent)| (e + earned, s + spent));
-        let all = if spent > 0.0 { earned / spent } else { 1.0 };
-        Ok(Arc::new(Margins::ByCode(of.into_iter().map(|(earned, spent)| if spent > 0.0 { earned / spent } else { all }).collect())))
+        // Without the digits that depend on the order in which threads add.
+        let rounded = |share: f64| (share * 1e9).round() / 1e9;
+        let all = if spent > 0.0 { rounded(earned / spent) } else { 1.0 };
+        Ok(Arc::new(Margins::ByCode(
+            of.into_iter().map(|(earned, spent)| if spent > 0.0 { rounded(earned / spent) } else { all }).collect(),
+        )))
     }
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {

@@ -115,7 +115,9 @@ impl Lifetime {
         let factorial = |n: usize| (1..=n).map(|i| i as f64).product::<f64>();
         let weight: Vec<f64> = (0..players).map(|size| factorial(size) * factorial(players - size - 1) / factorial(players)).collect();
         let one = |i: usize| {
-            let value = |set: usize| expected[set][i] * if set >> SPEND & 1 == 1 { own_value[i] } else { typical.order_value };
+            let value = |set: usize| {
+                self.days_a_purchase * expected[set][i] * if set >> SPEND & 1 == 1 { own_value[i] } else { typical.order_value }
+            };
             let contribution = |player: usize| {
                 let without = (0..1_usize << players).filter(|set| set >> player & 1 == 0);
                 without.map(|set| weight[set.count_ones() as usize] * (value(set | 1 << player) - value(set))).sum()

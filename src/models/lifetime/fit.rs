@@ -107,6 +107,8 @@ pub fn fit<M: Likelihood>(counts: Counts<'_>, options: &FitOptions, control: &Co
     })
 }
 
+/// Combinations of covariates that can be fitted.
+const MOST_CELLS: usize = 5_000;
 /// Bound of a coefficient of a standardised covariate.
 const COEFFICIENT: f64 = 10.0;
 
@@ -124,6 +126,12 @@ impl Cells {
             let given = format!("{customers} rows for {} customers", counts.x.len());
             return Err(ModelError::Option { option: "covariates".into(), given, allowed: "one row for every customer".into() });
         }
+        if covariates.rows.len() > MOST_CELLS {
+            return Err(ModelError::TooLittleData(format!(
+                "the covariates have {} different combinations of values, at most {MOST_CELLS} can be fitted: round or group them",
+                covariates.rows.len()
+            )));
+        }
         let mut members: Vec<Vec<usize>> = vec![vec![]; covariates.rows.len()];
         covariates.cell.iter().enumerate().for_each(|(i, &cell)| members[cell as usize].push(i));
         let k = covariates.names.len();
@@ -131,8 +139,11 @@ impl Cells {
             covariates.rows.iter().zip(&members).map(|(row, m)| f(row) * m.len() as f64).sum::<f64>() / customers as f64
         };
         let mean: Vec<f64> = (0..k).map(|j| mean_of(&|row| row[j])).collect();
-        let scale: Vec<f64> = (0..k).map(|j| mean_of(&|row| (row[j] - mean[j]).powi(2)).sqrt()).collect();
-        if let Some(j) = (0..k).find(|&j| scale[j].is_nan() || scale[j] <= 1e-9 * mean[j].abs().max(1e-300)) {
+        // A column that is the same for all of these customers, such as a category that only others have, is of no effect: z = 0 and γ = 0.
+        let deviation =
+            |j: usize| Some(mean_of(&|row| (row[j] - mean[j]).powi(2)).sqrt()).filter(|s| *s > 1e-9 * mean[j].abs().max(1e-300));
+        let scale: Vec<f64> = (0..k).map(|j| deviation(j).unwrap_or(f64::INFINITY)).collect();
+        if let Some(j) = (0..k).next().filter(|_| scale.iter().all(|s| s.is_infinite())) {
             return Err(ModelError::TooLittleData(format!(
                 "covariate {} is the same for every customer: leave it out",
                 covariates.names[j]

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::predict::for_each_customer;
-use super::special::{beta_inc, gamma_quantile};
+use super::special::{beta_inc, gamma_quantile, normal_quantile};
 use super::value::{Lifetime, Spending};
 use super::{Counts, Futures};
 use crate::models::{Control, ModelError};
@@ -57,8 +57,14 @@ impl Worth {
         let sum = |of: &[f64]| customers.clone().map(|i| of[i]).sum::<f64>();
         let value = sum(&self.value);
         let variance = sum(&self.variance) + self.moves.iter().map(|axis| sum(axis).powi(2)).sum::<f64>();
-        if value == 0.0 || variance <= 0.0 {
+        if variance <= 0.0 {
             return Interval { value, low: value, high: value };
+        }
+        // With values of both signs, such as margins have, nothing keeps the total on one side of zero.
+        let mut signs = customers.clone().map(|i| self.value[i]).filter(|v| *v != 0.0);
+        if value == 0.0 || signs.clone().any(|v| v > 0.0) && signs.any(|v| v < 0.0) {
+            let reach = normal_quantile(0.5 + 0.5 * level) * variance.sqrt();
+            return Interval { value, low: value - reach, high: value + reach };
         }
         // Where margins are below 0 the total may be as well: the same, turned about.
         let (shape, scale) = (value * value / variance, variance / value);

@@ -65,6 +65,8 @@ pub struct ClvLinear {
     spend: Vec<f64>,
     /// s².
     variance: f64,
+    /// Logarithm of the largest value it has seen.
+    ln_most: f64,
 }
 
 /// One customer's days since the first purchase and their values, as far as `t`.
@@ -170,7 +172,8 @@ impl ClvLinear {
         let spend = regress("clv_linear", &spenders, RIDGE_L2, control, |i, eta| (-0.5 * (logs[i] - eta).powi(2), logs[i] - eta, -1.0))?;
         let residual = |(z, y): (&[f64; FEATURES], &f64)| (y - linear(&spend, z)).powi(2);
         let variance = spenders.iter().zip(&logs).map(residual).sum::<f64>() / logs.len() as f64;
-        Ok(Self { horizon_days, mean, scale, purchase, spend, variance })
+        let ln_most = logs.iter().copied().fold(f64::MIN, f64::max);
+        Ok(Self { horizon_days, mean, scale, purchase, spend, variance, ln_most })
     }
 
     /// Expected gross value of every customer within the model's own horizon, not discounted.
@@ -184,8 +187,8 @@ impl ClvLinear {
             let (days, values) = history(i);
             let mut z = features(days, values, counts.t[i], horizon);
             z.iter_mut().enumerate().for_each(|(j, v)| *v = (*v - self.mean[j]) / self.scale[j]);
-            // A customer far from all others is not worth more than e^20 of the currency's unit.
-            (linear(&self.spend, &z) + 0.5 * self.variance).min(20.0).exp() / (1.0 + (-linear(&self.purchase, &z)).exp())
+            // A customer far from all others is not worth twenty times what anybody ever was.
+            (linear(&self.spend, &z) + 0.5 * self.variance).min(self.ln_most + 3.0).exp() / (1.0 + (-linear(&self.purchase, &z)).exp())
         };
         Ok((0..counts.x.len()).into_par_iter().with_min_len(PIECE).map(one).collect())
     }
@@ -205,7 +208,7 @@ impl ClvLinear {
     pub fn to_parts(&self) -> Vec<Part> {
         let wide = |values: &[f64], first: f64| Column::F64(std::iter::once(first).chain(values.iter().copied()).collect());
         vec![
-            Part::row(TABLE, &[("horizon_days", self.horizon_days), ("variance", self.variance)]),
+            Part::row(TABLE, &[("horizon_days", self.horizon_days), ("variance", self.variance), ("ln_most", self.ln_most)]),
             Part::new(
                 COEFFICIENTS,
                 vec![
@@ -229,6 +232,7 @@ impl ClvLinear {
         Ok(Some(Self {
             horizon_days: row.positive("horizon_days")?,
             variance: row.number("variance")?,
+            ln_most: row.number("ln_most")?,
             mean: column("mean")?[1..].to_vec(),
             scale: column("scale")?[1..].to_vec(),
             purchase: column("purchase")?,
