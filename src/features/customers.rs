@@ -113,7 +113,7 @@ impl Customers {
             gross: figure("gross")?,
             refunded: figure("refunded")?,
             valued_orders: small("valued_orders")?,
-            history: History::of_rows(at.iter().map(|&(batch, row)| (summaries[batch as usize], row as usize)))?,
+            history: History::of_rows(summaries, at.iter().map(|&(batch, row)| (batch as usize, row as usize)))?,
             today: OnceLock::new(),
             memory,
         })

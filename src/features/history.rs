@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use datafusion::arrow::array::{Array, AsArray, StructArray};
+use datafusion::arrow::array::{Array, AsArray, Int64Array, StructArray};
 use datafusion::arrow::datatypes::{Int32Type, Int64Type};
-use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::common::{Result, internal_err};
 
 /// Days and values of all customers, one after the other; a customer is named by position. Values are in millionths of the currency's unit.
 #[derive(Debug, Default)]
@@ -32,11 +32,10 @@ pub struct Days<'a> {
 }
 
 impl Lists {
-    fn append(&mut self, days: &dyn Array, values: &dyn Array, row: usize) {
-        let (lists, values) = (days.as_list::<i32>(), values.as_list::<i32>());
-        let (from, to) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
-        self.days.extend_from_slice(&lists.values().as_primitive::<Int32Type>().values()[from..to]);
-        let values = values.values().as_primitive::<Int64Type>();
+    fn append(&mut self, column: &Column<'_>, row: usize) {
+        let (from, to) = (column.offsets[row] as usize, column.offsets[row + 1] as usize);
+        self.days.extend_from_slice(&column.days[from..to]);
+        let values = column.values;
         self.values.extend((from..to).map(|i| if values.is_valid(i) { values.value(i) } else { UNKNOWN }));
         self.ends.push(self.days.len());
     }
@@ -55,21 +54,44 @@ impl Lists {
     }
 }
 
+/// Lists of days and of their values in a summary.
+struct Column<'a> {
+    offsets: &'a [i32],
+    days: &'a [i32],
+    values: &'a Int64Array,
+}
+
+impl<'a> Column<'a> {
+    fn of(summary: &'a StructArray, days: &str, values: &str) -> Result<Self> {
+        let list = |name: &str| match summary.column_by_name(name) {
+            Some(column) => Ok(column.as_list::<i32>()),
+            None => internal_err!("no summary field {name}"),
+        };
+        let (days, values) = (list(days)?, list(values)?);
+        Ok(Self {
+            offsets: days.value_offsets(),
+            days: days.values().as_primitive::<Int32Type>().values(),
+            values: values.values().as_primitive::<Int64Type>(),
+        })
+    }
+}
+
 impl History {
     /// Takes the rows of summaries ([`super::summary::summary_fields`]) in the given order: (summary, row).
-    pub fn of_rows<'a>(rows: impl Iterator<Item = (&'a StructArray, usize)>) -> Result<Self> {
+    pub fn of_rows(summaries: &[&StructArray], rows: impl Iterator<Item = (usize, usize)>) -> Result<Self> {
+        let purchases = summaries.iter().map(|s| Column::of(s, "days", "values")).collect::<Result<Vec<_>>>()?;
+        let refunds = summaries.iter().map(|s| Column::of(s, "refund_days", "refunds")).collect::<Result<Vec<_>>>()?;
         let mut out = Self::default();
         for (summary, row) in rows {
-            let column = |name: &str| summary.column_by_name(name).ok_or_else(|| internal_datafusion_err!("no summary field {name}"));
-            out.purchases.append(column("days")?, column("values")?, row);
-            out.refunds.append(column("refund_days")?, column("refunds")?, row);
+            out.purchases.append(&purchases[summary], row);
+            out.refunds.append(&refunds[summary], row);
         }
         Ok(out)
     }
 
     /// The histories of a summary's rows as they stand.
     pub fn of_summary(summary: &StructArray) -> Result<Self> {
-        Self::of_rows((0..summary.len()).map(|row| (summary, row)))
+        Self::of_rows(&[summary], (0..summary.len()).map(|row| (0, row)))
     }
 
     /// The purchases of a customer.

@@ -9,7 +9,7 @@ use super::args::CallArgs;
 use super::customer::Kernel;
 use super::pin::{Pin, Versioned, blocking};
 use super::prelude::fit_error;
-use super::spec::{ArgKind, Argument};
+use super::spec::{ArgKind, Argument, Form, FunctionSpec};
 use crate::events::EventColumn;
 use crate::features::{Context, Purchasers};
 use crate::models::lifetime::{Counts, Interval, Lifetime};
@@ -48,6 +48,29 @@ pub const BG_NBD: &str = "The lifetime model by maximum likelihood, of the type 
 
 pub const FHL: &str =
     "Fader, Hardie & Lee (2005), \"Counting your customers\" the easy way: an alternative to the Pareto/NBD model, Marketing Science 24(2)";
+
+/// What clv_low and clv_high have in common.
+pub const END_OF_INTERVAL: FunctionSpec = FunctionSpec {
+    name: "",
+    section: "Customer value",
+    form: Form::Scalar,
+    arguments: &[USER, horizon("365"), MODEL, LEVEL],
+    returns: "Float64",
+    unit: "the currency's unit, as in amount",
+    columns: &[],
+    summary: "",
+    behaviour: &[
+        "A predictive interval: how many purchases there will be, what they will be worth, and how uncertain the model's parameters are.",
+        "Half of what is left out lies on either side. Where more than that half is at nothing at all, the interval begins at 0 and all that is left out lies above it.",
+        "clv(user_id) of the same arguments lies in it.",
+        "The intervals of customers do not add up: clv_sum(user_id) has that of a total.",
+    ],
+    nulls: NULLS,
+    method: "Quantiles of the compound distribution of purchases (the model's) and spend (beta prime, from gamma-gamma), widened by the variance that the parameters' covariance adds.",
+    source: FHL,
+    limits: "Given the model: a season that is to come, or a change of the market, is in no interval. Measured coverage is in docs/methods.md, and for a model in backtest().",
+    example: "",
+};
 
 /// One value a purchaser, computed by a lifetime model away from the query's threads.
 pub async fn by_lifetime(

@@ -92,7 +92,10 @@ impl Spend {
         let Some(row) = parts.iter().find(|p| p.name == TABLE) else { return Ok(None) };
         let params = GammaGamma { p: row.positive("p")?, q: row.positive("q")?, v: row.positive("v")? };
         let axes = match parts.iter().find(|p| p.name == AXES) {
-            Some(axes) => axes.finite("move")?.chunks_exact(3).map(<[f64]>::to_vec).collect(),
+            Some(axes) => match axes.finite("move")? {
+                moves if moves.len() % 3 == 0 => moves.chunks_exact(3).map(<[f64]>::to_vec).collect(),
+                moves => return Err(ModelError::Damaged(format!("{} rows in table '{AXES}', which must be a multiple of 3", moves.len()))),
+            },
             None => vec![],
         };
         Ok(Some(Self { params, axes }))

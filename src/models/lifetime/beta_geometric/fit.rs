@@ -42,9 +42,9 @@ impl<const FIRST: u8> Likelihood for BetaGeometric<FIRST> {
 
 /// ln(1 + d/α) and d/(α + d) for one day d.
 #[derive(Clone, Copy)]
-pub(super) struct Day {
-    log: f64,
-    share: f64,
+pub(in crate::models::lifetime) struct Day {
+    pub log: f64,
+    pub share: f64,
 }
 
 impl Day {
@@ -55,8 +55,8 @@ impl Day {
 
 /// The log-likelihood of all customers with its derivatives by the log-parameters, given what the days are.
 pub(super) fn log_likelihood<const FIRST: u8>(histories: &Histories, model: &BetaGeometric<FIRST>, days: &[Day]) -> Derivatives<4> {
-    let mut total = of_exposure(histories, model.alpha.ln(), model.r, days);
-    total += &of_frequency(histories, model);
+    let mut total = of_exposure(histories, model.alpha.ln(), model.r, 1, days);
+    total += &of_frequency::<FIRST>(histories, [model.r, model.a, model.b], 1);
     let with_a_chance: Vec<&Piece> = histories.pieces.iter().filter(|piece| piece.x + u32::from(FIRST) > 0).collect();
     let parts: Vec<_> =
         with_a_chance.par_iter().map(|piece| of_departure(piece, &histories.rows[piece.rows.clone()], model, days)).collect();
@@ -66,15 +66,16 @@ pub(super) fn log_likelihood<const FIRST: u8>(histories: &Histories, model: &Bet
     total
 }
 
-/// −x ln α − (r+x) ln(1 + T/α), over all customers.
-fn of_exposure(histories: &Histories, ln_alpha: f64, r: f64, days: &[Day]) -> Derivatives<4> {
+/// −kx ln α − (r+kx) ln(1 + T/α), over all customers, for purchases of k `stages`.
+pub(in crate::models::lifetime) fn of_exposure(histories: &Histories, ln_alpha: f64, r: f64, stages: u32, days: &[Day]) -> Derivatives<4> {
     let mut sum = Derivatives::zero();
-    let purchases = histories.purchases as f64;
+    let k = f64::from(stages);
+    let purchases = k * histories.purchases as f64;
     sum.value = -purchases * ln_alpha;
     sum.gradient[1] = -purchases;
     for (observed, day) in histories.by_t.iter().zip(days) {
         let spread = r * observed.customers as f64;
-        let shape = spread + observed.purchases as f64;
+        let shape = spread + k * observed.purchases as f64;
         sum.value -= shape * day.log;
         sum.gradient[0] -= spread * day.log;
         sum.gradient[1] += shape * day.share;
@@ -85,15 +86,18 @@ fn of_exposure(histories: &Histories, ln_alpha: f64, r: f64, days: &[Day]) -> De
     sum
 }
 
-/// ln (r)_x + ln (b)_c − ln (a+b)_c, over the customers with a chance to depart.
-fn of_frequency<const FIRST: u8>(histories: &Histories, model: &BetaGeometric<FIRST>) -> Derivatives<4> {
-    let BetaGeometric { r, a, b, .. } = *model;
+/// ln (r)_kx + ln (b)_c − ln (a+b)_c, over all customers, for purchases of k `stages` and c chances to depart that were not taken.
+pub(in crate::models::lifetime) fn of_frequency<const FIRST: u8>(
+    histories: &Histories,
+    [r, a, b]: [f64; 3],
+    stages: u32,
+) -> Derivatives<4> {
     let mut sum = Derivatives::zero();
     let once: u64 = histories.by_t.iter().map(|o| o.once).sum();
     for (x, customers) in std::iter::once((0, once)).chain(histories.by_x.iter().map(|&Frequency { x, customers, .. }| (x, customers))) {
         let n = customers as f64;
         let chances = x + u32::from(FIRST);
-        let [of_r, of_b, of_ab] = [(r, x), (b, chances), (a + b, chances)].map(|(z, n)| ln_rising_derivatives(z, n));
+        let [of_r, of_b, of_ab] = [(r, stages * x), (b, chances), (a + b, chances)].map(|(z, n)| ln_rising_derivatives(z, n));
         let (by_a, by_b) = (-a * of_ab[1], b * (of_b[1] - of_ab[1]));
         sum.value += n * (of_r[0] + of_b[0] - of_ab[0]);
         sum.gradient[0] += n * r * of_r[1];

@@ -18,7 +18,7 @@
 
 mod burst;
 mod expectation;
-mod fit;
+pub(super) mod fit;
 
 pub use burst::{BG_NBD_BURST, BurstBgNbd};
 

@@ -6,10 +6,11 @@
 
 use rayon::prelude::*;
 
-use super::super::histories::{Frequency, Histories, Piece, Row};
+use super::super::beta_geometric::fit::{Day, of_exposure, of_frequency};
+use super::super::histories::{Histories, Piece, Row};
 use super::super::optimise::{Derivatives, Sums};
 use super::super::process::Likelihood;
-use super::super::special::{lgamma, ln_rising, ln_rising_derivatives};
+use super::super::special::{lgamma, ln_rising};
 use super::super::{Counts, Estimated, Fit, FitOptions, PurchaseDays, fit};
 use super::{Cnbd, MOST_REGULAR, Process, SLOTS, coefficients};
 use crate::models::{Control, ModelError};
@@ -127,69 +128,19 @@ impl<const FIRST: u8> Likelihood for Cnbd<FIRST> {
     }
 }
 
-/// ln(1 + d/α) and d/(α + d) for one day d.
-#[derive(Clone, Copy)]
-struct Day {
-    log: f64,
-    share: f64,
-}
-
 /// The log-likelihood of all customers with its derivatives by the log-parameters, without (k−1)·Σ ln gap.
 fn log_likelihood<const FIRST: u8>(histories: &Histories, model: &Cnbd<FIRST>) -> Derivatives<4> {
     let alpha = model.alpha;
-    let days: Vec<Day> =
-        (0..histories.by_t.len()).map(|d| d as f64).map(|d| Day { log: (d / alpha).ln_1p(), share: d / (alpha + d) }).collect();
-    let mut total = of_exposure(histories, model, &days);
-    total += &of_frequency(histories, model);
+    let days: Vec<Day> = (0..histories.by_t.len()).map(|d| Day::new(d as f64, alpha)).collect();
+    let mut total = of_exposure(histories, alpha.ln(), model.r, model.k, &days);
+    total += &of_frequency::<FIRST>(histories, [model.r, model.a, model.b], model.k);
+    total.value -= histories.purchases as f64 * lgamma(f64::from(model.k));
     let uncertain: Vec<&Piece> = histories.pieces.iter().filter(|piece| piece.x + u32::from(FIRST) > 0 || model.k > 1).collect();
     let parts: Vec<_> = uncertain.par_iter().map(|piece| of_waiting(piece, &histories.rows[piece.rows.clone()], model, &days)).collect();
     for part in &parts {
         total += part;
     }
     total
-}
-
-/// −kx ln α − K ln(1 + T/α), over all customers.
-fn of_exposure<const FIRST: u8>(histories: &Histories, model: &Cnbd<FIRST>, days: &[Day]) -> Derivatives<4> {
-    let mut sum = Derivatives::zero();
-    let k = f64::from(model.k);
-    let stages = k * histories.purchases as f64;
-    sum.value = -stages * model.alpha.ln();
-    sum.gradient[1] = -stages;
-    for (observed, day) in histories.by_t.iter().zip(days) {
-        let spread = model.r * observed.customers as f64;
-        let shape = spread + k * observed.purchases as f64;
-        sum.value -= shape * day.log;
-        sum.gradient[0] -= spread * day.log;
-        sum.gradient[1] += shape * day.share;
-        sum.hessian[1][0] += spread * day.share;
-        sum.hessian[1][1] -= shape * day.share * (1.0 - day.share);
-    }
-    sum.hessian[0][0] = sum.gradient[0];
-    sum
-}
-
-/// ln (r)_kx − x ln Γ(k) + ln (b)_c − ln (a+b)_c, over all customers.
-fn of_frequency<const FIRST: u8>(histories: &Histories, model: &Cnbd<FIRST>) -> Derivatives<4> {
-    let Cnbd { r, a, b, k, .. } = *model;
-    let mut sum = Derivatives::zero();
-    sum.value = -(histories.purchases as f64) * lgamma(f64::from(k));
-    let once: u64 = histories.by_t.iter().map(|o| o.once).sum();
-    for (x, customers) in std::iter::once((0, once)).chain(histories.by_x.iter().map(|&Frequency { x, customers, .. }| (x, customers))) {
-        let n = customers as f64;
-        let chances = x + u32::from(FIRST);
-        let [of_r, of_b, of_ab] = [(r, k * x), (b, chances), (a + b, chances)].map(|(z, n)| ln_rising_derivatives(z, n));
-        let (by_a, by_b) = (-a * of_ab[1], b * (of_b[1] - of_ab[1]));
-        sum.value += n * (of_r[0] + of_b[0] - of_ab[0]);
-        sum.gradient[0] += n * r * of_r[1];
-        sum.gradient[2] += n * by_a;
-        sum.gradient[3] += n * by_b;
-        sum.hessian[0][0] += n * (r * of_r[1] + r * r * of_r[2]);
-        sum.hessian[2][2] += n * (by_a - a * a * of_ab[2]);
-        sum.hessian[3][2] -= n * a * b * of_ab[2];
-        sum.hessian[3][3] += n * (by_b + b * b * (of_b[2] - of_ab[2]));
-    }
-    sum
 }
 
 /// ln Z with its derivatives by K and ln u, for one K.
