@@ -85,7 +85,7 @@ impl ClvSum {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let (rate, level) = (pin.config().discount_rate(), args.number("level", 0.9));
         let (customers, fitted, margins) = (pin.customers().await?, pin.lifetime(args.text("model")).await?, pin.margins().await?);
-        let context = context(pin, &fitted.model).await?;
+        let context = context(pin, &fitted).await?;
         let bound = blocking(Control::default(), move |control| {
             let p = customers.today();
             let known = context.of(p);

@@ -61,7 +61,7 @@ impl RelationFunction for ClvTracking {
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (customers, fitted) = (pin.customers().await?, pin.lifetime(args.text("model")).await?);
-        let context = context(pin, &fitted.model).await?;
+        let context = context(pin, &fitted).await?;
         let width = (args.days("period", customers.as_of_us, 7.0).round() as i64).max(1);
         let rows = blocking(Control::default(), move |control| {
             let p = customers.today();

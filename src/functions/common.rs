@@ -79,7 +79,7 @@ pub async fn by_lifetime(
     compute: impl FnOnce(&Lifetime, &Purchasers, Counts<'_>, &Control) -> Result<Vec<f64>, ModelError> + Send + 'static,
 ) -> Result<Kernel> {
     let (customers, fitted) = (pin.customers().await?, pin.lifetime(model).await?);
-    let context = context(pin, &fitted.model).await?;
+    let context = context(pin, &fitted).await?;
     blocking(Control::default(), move |control| {
         let p = customers.today();
         let known = context.of(p);
@@ -94,33 +94,44 @@ pub async fn intervals(pin: &dyn Pin, args: &CallArgs, figure: fn(Interval) -> f
     need_amount(pin, args.spec.name).await?;
     let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
     let (rate, level) = (pin.config().discount_rate(), args.number("level", 0.9));
-    let margins = pin.margins().await?;
-    by_lifetime(pin, args.text("model"), move |model, p, counts, control| {
-        let intervals = model.intervals(counts, p.spending(), days, rate, level, control)?;
-        // A margin below 0 turns the interval about.
-        let one = |(i, code): (Interval, &u32)| match margins.of(*code) {
-            m if m < 0.0 => m * figure(Interval { value: i.value, low: i.high, high: i.low }),
-            m => m * figure(i),
-        };
-        Ok(intervals.into_iter().zip(&p.codes).map(one).collect())
-    })
-    .await
+    let (customers, fitted, margins) = (pin.customers().await?, pin.lifetime(args.text("model")).await?, pin.margins().await?);
+    let key = format!("intervals {} {days} {rate} {level}", label(&fitted));
+    let context = context(pin, &fitted).await?;
+    let all = Arc::clone(&customers);
+    // Both ends come of one calculation.
+    let make = blocking(Control::default(), move |control| {
+        let p = all.today();
+        let known = context.of(p);
+        fitted.model.intervals(p.counts_with(&known), p.spending(), days, rate, level, control).map_err(fit_error)
+    });
+    let intervals = pin.memo().get(key, make).await?;
+    let p = customers.today();
+    // A margin below 0 turns the interval about.
+    let one = |(i, code): (&Interval, &u32)| match margins.of(*code) {
+        m if m < 0.0 => m * figure(Interval { value: i.value, low: i.high, high: i.low }),
+        m => m * figure(*i),
+    };
+    Ok(values(p.column(customers.len(), &intervals.iter().zip(&p.codes).map(one).collect::<Vec<_>>())))
 }
 
 /// What a model with covariates needs besides the purchases.
-pub async fn context(pin: &dyn Pin, model: &Lifetime) -> Result<Context> {
-    let mut out = Context::default();
-    let wanted = model.purchases.covariates();
-    if !wanted.is_empty() {
-        let mut columns: Vec<&str> = wanted.iter().map(|name| name.split_once('=').map_or(name.as_str(), |(column, _)| column)).collect();
-        columns.dedup();
-        out.users = Some(pin.covariates(&columns.join(", "), Some(wanted)).await?);
-    }
-    let days = model.purchases.calendar();
-    if !days.is_empty() {
-        out.calendar = Some(pin.calendar(&days.join(", ")).await?);
-    }
-    Ok(out)
+pub async fn context(pin: &dyn Pin, fitted: &Versioned<Lifetime>) -> Result<Arc<Context>> {
+    let read = async {
+        let mut out = Context::default();
+        let wanted = fitted.model.purchases.covariates();
+        if !wanted.is_empty() {
+            let column = |name: &'_ String| name.split_once('=').map_or(name.as_str(), |(column, _)| column).to_owned();
+            let mut columns: Vec<String> = wanted.iter().map(column).collect();
+            columns.dedup();
+            out.users = Some(pin.covariates(&columns.join(", "), Some(wanted)).await?);
+        }
+        let days = fitted.model.purchases.calendar();
+        if !days.is_empty() {
+            out.calendar = Some(pin.calendar(&days.join(", ")).await?);
+        }
+        Ok(out)
+    };
+    pin.memo().get(format!("context {}", label(fitted)), read).await
 }
 
 /// The error of a value function on events without an amount.

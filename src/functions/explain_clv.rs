@@ -63,7 +63,7 @@ fn fields() -> Fields {
 struct Explainer {
     customers: Arc<Customers>,
     fitted: Arc<Versioned<Lifetime>>,
-    context: Context,
+    context: Arc<Context>,
     margins: Arc<Margins>,
     typical: Typical,
     days: f64,
@@ -85,7 +85,7 @@ impl CustomerFunction for ExplainClv {
         let days = args.days("horizon", pin.snapshot().await?.as_of_us, 365.0);
         let rate = pin.config().discount_rate();
         let (customers, fitted, margins) = (pin.customers().await?, pin.lifetime(args.text("model")).await?, pin.margins().await?);
-        let context = context(pin, &fitted.model).await?;
+        let context = context(pin, &fitted).await?;
         let p = customers.today();
         let typical = fitted.model.typical(p.counts_with(&context.of(p)));
         Ok(Kernel::Lists(Arc::new(Explainer { customers, fitted, context, margins, typical, days, rate })))

@@ -48,7 +48,7 @@ pub use clv_sum::{ClvSum, as_unbound_clv_sum};
 pub use common::context;
 pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf};
 pub use model_versions::record as model_record;
-pub use pin::{Backtested, KeyTypes, Margins, Pin, Versioned, blocking};
+pub use pin::{Backtested, KeyTypes, Margins, Memo, Pin, Versioned, blocking};
 pub use prelude::fit_error;
 pub use relation::{AnswerTable, LazyExec, MakeRows, PinSource, RelationFunction, as_answer_table};
 pub use rfm_rules::read as read_rfm_rules;

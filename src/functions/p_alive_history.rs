@@ -64,7 +64,7 @@ fn list_field() -> FieldRef {
 struct Histories {
     customers: Arc<Customers>,
     fitted: Arc<Versioned<Lifetime>>,
-    context: Context,
+    context: Arc<Context>,
     step: usize,
 }
 
@@ -80,7 +80,7 @@ impl CustomerFunction for PAliveHistory {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let (customers, fitted) = (pin.customers().await?, pin.lifetime(args.text("model")).await?);
-        let context = context(pin, &fitted.model).await?;
+        let context = context(pin, &fitted).await?;
         let step = (args.days("step", customers.as_of_us, 7.0).round() as usize).max(1);
         Ok(Kernel::Lists(Arc::new(Histories { customers, fitted, context, step })))
     }

@@ -1,13 +1,17 @@
 //! What a function is bound to: one snapshot of the events and one version of each model, the same for a whole query.
 
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
+
+use tokio::sync::OnceCell;
 
 use crate::config::TenureConfig;
 use crate::events::Snapshot;
@@ -55,12 +59,28 @@ pub struct Backtested {
     pub scores: BTreeMap<String, f64>,
 }
 
+/// What one query has worked out already, by key: several of its calls may need it.
+#[derive(Default)]
+pub struct Memo(Mutex<HashMap<String, Arc<OnceCell<Anything>>>>);
+
+type Anything = Arc<dyn Any + Send + Sync>;
+
+impl Memo {
+    /// What `make` gives, which is asked once for a key; a key has one type.
+    pub async fn get<T: Send + Sync + 'static>(&self, key: String, make: impl Future<Output = Result<T>> + Send) -> Result<Arc<T>> {
+        let cell = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+        let held = cell.get_or_try_init(|| async { Ok::<_, DataFusionError>(Arc::new(make.await?) as Anything) }).await?;
+        Arc::clone(held).downcast().or_else(|_| internal_err!("one key for two types"))
+    }
+}
+
 /// One query's view of the world. Whatever has to be read or fitted for it is, on first use.
 #[async_trait]
 pub trait Pin: Send + Sync {
     fn config(&self) -> &TenureConfig;
     fn state(&self) -> &SessionState;
     fn store(&self) -> &Store;
+    fn memo(&self) -> &Memo;
     async fn snapshot(&self) -> Result<Arc<Snapshot>>;
     async fn customers(&self) -> Result<Arc<Customers>>;
     async fn interactions(&self) -> Result<Arc<Interactions>>;

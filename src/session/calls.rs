@@ -151,12 +151,15 @@ impl CallPlanner {
                 },
             });
         }
+        // The engine takes two scans of one name for the same scan: what a call is given is part of its name.
+        let given: Vec<String> = values.iter().map(|v| v.as_ref().map_or_else(String::new, |v| format!("{v:?}"))).collect();
+        let name = format!("{}({})", spec.name, given.join(", "));
         let args = CallArgs::new(spec, values)?;
         let provider = match function.provider(&args)? {
             Some(p) => p,
             None => Arc::new(AnswerTable::new(function, args, self.engine.as_ref(), Arc::clone(&self.engine) as _)?),
         };
-        LogicalPlanBuilder::scan(TableReference::bare(spec.name), provider_as_source(provider), None)?.build()
+        LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(provider), None)?.alias(spec.name)?.build()
     }
 
     fn customer(

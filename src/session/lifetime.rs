@@ -1,12 +1,14 @@
 //! Lifetime models: from customers to a fitted model, its figures on hold-outs, and the tournament of the types.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::families::Outcome;
 use crate::events::{EventColumn, Snapshot};
 use crate::features::{Context, Customers, DAY_US, Purchasers, day_of};
 use crate::functions::Backtested;
-use crate::models::lifetime::{ClvLinear, Fit, GammaGamma, Lifetime, Refunds, Sample};
+use crate::models::lifetime::{ClvLinear, Counts, Fit, GammaGamma, Lifetime, Refunds, Sample};
 use crate::models::metrics::{gini, log_loss, mae, rmse, roc_auc, spearman};
 use crate::models::{AnyPurchases, Control, Make, ModelError, Options};
 use crate::store::Trial;
@@ -39,6 +41,11 @@ impl Fold {
     pub fn cut_us(&self) -> i64 {
         (self.cut_day + 1) * DAY_US - 1
     }
+
+    /// µs since 1970 at which the hold-out ends.
+    pub fn end_us(&self) -> i64 {
+        self.cut_us() + self.days * DAY_US
+    }
 }
 
 /// Up to `most` hold-outs of `holdout_days`, the latest first, one before the other: the latest ends at `as_of`. In a short log they are a third of it. What
@@ -54,31 +61,43 @@ pub fn folds(snapshot: &Snapshot, holdout_days: f64, most: usize) -> Vec<Fold> {
 }
 
 /// Figures on a hold-out by name; a baseline's have the prefix `baseline_`.
-pub type Scores = BTreeMap<String, f64>;
+#[derive(Default)]
+struct Scores(BTreeMap<String, f64>);
+
+impl Scores {
+    /// Takes a figure that is a number.
+    fn measured(&mut self, name: &str, value: f64) {
+        if value.is_finite() {
+            self.0.insert(name.to_owned(), value);
+        }
+    }
+}
 
 impl Study<'_> {
     fn has_amounts(&self) -> bool {
         self.snapshot.contract.has(EventColumn::Amount)
     }
 
-    /// Fits the types' model to some customers as of some day.
-    fn lifetime(
-        &self,
-        p: &Purchasers,
-        options: &Options,
-        start: Option<&[f64]>,
-        warnings: &mut Vec<String>,
-    ) -> Result<(Lifetime, Fit<()>), ModelError> {
+    /// Fits the model of purchases of a type.
+    fn purchases(&self, counts: Counts<'_>, options: &Options, start: Option<&[f64]>) -> Result<Fit<AnyPurchases>, ModelError> {
         let Make::Purchases { fit, .. } = options.kind.make else {
             return Err(ModelError::TooLittleData(format!("{} is no model of purchases", options.kind.name)));
         };
-        let known = self.context.of(p);
-        let sample = Sample { counts: p.counts_with(&known), start };
-        let fit: Fit<AnyPurchases> = match fit(&sample, options, self.control) {
+        match fit(&Sample { counts, start }, options, self.control) {
             // Where the old parameters are no way to the new ones, a start of the model's own may be.
-            Err(ModelError::NotConverged { .. }) if start.is_some() => fit(&Sample { start: None, ..sample }, options, self.control)?,
-            fitted => fitted?,
-        };
+            Err(ModelError::NotConverged { .. }) if start.is_some() => fit(&Sample { counts, start: None }, options, self.control),
+            fitted => fitted,
+        }
+    }
+
+    /// Adds to a model of purchases what an order is worth to the same customers.
+    fn lifetime(
+        &self,
+        p: &Purchasers,
+        fit: &Fit<AnyPurchases>,
+        options: &Options,
+        warnings: &mut Vec<String>,
+    ) -> Result<Lifetime, ModelError> {
         let gross: f64 = p.gross.iter().sum();
         let valued_days: f64 = p.valued_days.iter().map(|&n| f64::from(n)).sum();
         let with_first = options.is("first_purchase", "include");
@@ -99,31 +118,32 @@ impl Study<'_> {
                 "gamma_gamma takes the value of an order as independent of how many there are: among repeat customers their correlation is {r:.2}"
             ));
         }
+        let linear = match crate::models::days(options.get("horizon")) {
+            Some(horizon) if self.has_amounts() => Some(ClvLinear::fit(p.counts(), p.spending(), horizon, self.control)?),
+            _ => None,
+        };
         let mean_value = if valued_days > 0.0 { gross / valued_days } else { 0.0 };
-        let model = Lifetime {
-            days_a_purchase: fit.params.days_a_purchase(p.counts()),
-            purchases: fit.params.clone(),
+        Ok(Lifetime {
+            purchases: Arc::clone(&fit.params),
             spend,
             with_first,
             mean_value,
             value_cv2: variation(p, mean_value),
             refunds: Refunds::estimate(p.spending()),
-            linear: match crate::models::days(options.get("horizon")) {
-                Some(horizon) if self.has_amounts() => Some(ClvLinear::fit(p.counts(), p.spending(), horizon, self.control)?),
-                _ => None,
-            },
+            days_a_purchase: fit.params.days_a_purchase(p.counts()),
+            linear,
             log_likelihood: fit.log_likelihood,
             customers: fit.customers,
             estimated: fit.parameters as u64,
-        };
-        Ok((model, fit.map(|_| ())))
+        })
     }
 
     /// Fits a model on all that is known, and scores it on the latest hold-out.
     pub fn fit(&self, options: &Options, start: Option<&[f64]>) -> Result<Outcome, ModelError> {
         let p = self.customers.today();
         let mut out = Outcome { users: p.codes.len() as u64, metric: Some("rmse"), ..Outcome::default() };
-        let (model, fit) = self.lifetime(p, options, start, &mut out.warnings)?;
+        let fit = self.purchases(p.counts_with(&self.context.of(p)), options, start)?;
+        let model = self.lifetime(p, &fit, options, &mut out.warnings)?;
         if fit.on_edge {
             let what = "a parameter lies on the edge of the search: the data show next to no departure, or one rate for all; predictions hold, parameters do not";
             out.warnings.push(what.into());
@@ -132,6 +152,7 @@ impl Study<'_> {
         if model.log_likelihood.is_finite() && model.estimated > 0 {
             let (k, n) = (model.estimated as f64, (model.customers as f64).max(1.0));
             out.measured("log_likelihood", model.log_likelihood);
+            out.measured("fit_evaluations", fit.evaluations as f64);
             out.measured("aic", 2.0 * k - 2.0 * model.log_likelihood);
             out.measured("bic", k * n.ln() - 2.0 * model.log_likelihood);
         }
@@ -144,9 +165,9 @@ impl Study<'_> {
         if (fold.days as f64) < asked - 1e-6 {
             out.warnings.push(format!("held out {} days instead of {asked}: a third of the log at most", fold.days));
         }
-        match self.score(fold, options, usize::MAX) {
-            Ok(scores) => {
-                out.metrics.extend(scores);
+        match self.test(fold, options) {
+            Ok(tested) => {
+                out.metrics.extend(tested.scores);
                 out.horizon_days = Some(fold.days as f64);
                 out.eval_from_us = Some(fold.cut_us());
             }
@@ -156,113 +177,123 @@ impl Study<'_> {
         Ok(out)
     }
 
-    /// The figures of a type on one fold, on at most `most` customers, taken evenly by key.
-    fn score(&self, fold: Fold, options: &Options, most: usize) -> Result<Scores, ModelError> {
-        self.test(fold, options, most).map(|tested| tested.scores)
-    }
-
-    /// A type on one fold: what was expected of the customers, what came, and the figures.
-    pub fn test(&self, fold: Fold, options: &Options, most: usize) -> Result<Backtested, ModelError> {
-        let step = self.customers.len().div_ceil(most).max(1);
-        let p = Purchasers::among(self.customers, fold.cut_day, (0..self.customers.len() as u32).step_by(step));
-        let (model, _) = self.lifetime(&p, options, None, &mut vec![])?;
+    /// A type on one fold, fitted and judged on all customers: what was expected of them, what came, and the figures.
+    pub fn test(&self, fold: Fold, options: &Options) -> Result<Backtested, ModelError> {
+        let p = Purchasers::as_of(self.customers, fold.cut_day);
         let known = self.context.of(&p);
         let counts = p.counts_with(&known);
-        let days = fold.days as f64;
-        let mut expected = model.purchases.expected_purchases_all(counts, days, self.control)?;
-        expected.iter_mut().for_each(|n| *n *= model.days_a_purchase);
-        let churn = model.purchases.p_no_purchase_all(counts, days, self.control)?;
+        let fit = self.purchases(counts, options, None)?;
+        let model = self.lifetime(&p, &fit, options, &mut vec![])?;
         let (purchases, value) = p.after(self.customers, fold.days);
-        let left: Vec<bool> = purchases.iter().map(|&n| n == 0.0).collect();
-        // The baseline a merchant would use: everybody goes on at their own rate so far.
-        let naive: Vec<f64> = p.x.iter().zip(&p.t).map(|(&x, &t)| days * f64::from(x) / f64::from(t.max(1))).collect();
+        let (expected, mut scores) = self.score_counts(&fit.params, &p, counts, fold.days as f64, &purchases)?;
+        if self.has_amounts() {
+            self.score_values(&model, &p, counts, fold.days as f64, &value, &mut scores)?;
+        }
+        Ok(Backtested { from_us: fold.cut_us(), to_us: fold.end_us(), x: p.x, expected, actual: purchases, scores: scores.0 })
+    }
+
+    /// How well the number of purchase days in the `days` after was foreseen; the expected numbers come first.
+    fn score_counts(
+        &self,
+        model: &AnyPurchases,
+        p: &Purchasers,
+        counts: Counts<'_>,
+        days: f64,
+        actual: &[f64],
+    ) -> Result<(Vec<f64>, Scores), ModelError> {
+        let days_a_purchase = model.days_a_purchase(counts);
+        let expected = model.expected_purchases_all(counts, days, self.control)?;
+        let expected: Vec<f64> = expected.into_iter().map(|n| n * days_a_purchase).collect();
+        let churn = model.p_no_purchase_all(counts, days, self.control)?;
+        let left: Vec<bool> = actual.iter().map(|&n| n == 0.0).collect();
+        let naive = naive(p, days);
         // In the calibration period: who had not purchased in its last stretch of the same length.
         let base = {
-            let old: Vec<usize> = (0..p.t.len()).filter(|&i| f64::from(p.t[i]) >= days).collect();
+            let old: Vec<usize> = (0..p.len()).filter(|&i| f64::from(p.t[i]) >= days).collect();
             let lapsed = old.iter().filter(|&&i| f64::from(p.t[i] - p.t_x[i].min(p.t[i])) >= days).count();
             if old.is_empty() { 0.5 } else { lapsed as f64 / old.len() as f64 }
         };
-        let mut scores = Scores::new();
-        let mut measured = |name: &str, value: f64| {
-            if value.is_finite() {
-                scores.insert(name.to_owned(), value);
-            }
-        };
-        let bias = |predicted: &[f64], actual: &[f64]| {
-            let (sum, truth): (f64, f64) = (predicted.iter().sum(), actual.iter().sum());
-            100.0 * (sum - truth) / truth
-        };
-        let futures = model.purchases.futures(counts, days, self.control)?;
-        let chances: Vec<f64> = (0..p.len()).map(|i| futures.chance(i, purchases[i] as usize)).collect();
-        let naive_chance = |(mean, n): (&f64, &f64)| poisson_chance(*mean, *n as usize);
-        measured("users", p.codes.len() as f64);
-        measured("count_log_loss", mean_log_loss(&chances));
-        measured("baseline_count_log_loss", mean_log_loss(&naive.iter().zip(&purchases).map(naive_chance).collect::<Vec<_>>()));
-        measured("rmse", rmse(&expected, &purchases));
-        measured("baseline_rmse", rmse(&naive, &purchases));
-        measured("zero_rmse", rmse(&vec![0.0; purchases.len()], &purchases));
-        measured("mae", mae(&expected, &purchases));
-        measured("baseline_mae", mae(&naive, &purchases));
-        measured("predicted_total", expected.iter().sum());
-        measured("actual_total", purchases.iter().sum());
-        measured("bias_pct", bias(&expected, &purchases));
-        measured("baseline_bias_pct", bias(&naive, &purchases));
-        measured("roc_auc", roc_auc(&churn, &left));
-        measured("log_loss", log_loss(&churn, &left));
-        measured("baseline_log_loss", log_loss(&vec![base; left.len()], &left));
-        if self.has_amounts() {
-            let spending = p.spending();
-            let worth = model.values(counts, spending, days, 0.0, self.control)?;
-            let own: Vec<f64> = model.order_values(spending);
-            let naive: Vec<f64> = naive.iter().zip(&own).map(|(n, v)| n * v).collect();
-            measured("value_mae", mae(&worth, &value));
-            measured("baseline_value_mae", mae(&naive, &value));
-            measured("value_rmse", rmse(&worth, &value));
-            measured("baseline_value_rmse", rmse(&naive, &value));
-            measured("value_predicted_total", worth.iter().sum());
-            measured("value_actual_total", value.iter().sum());
-            measured("value_bias_pct", bias(&worth, &value));
-            measured("baseline_value_bias_pct", bias(&naive, &value));
-            measured("value_spearman", spearman(&worth, &value));
-            measured("baseline_value_spearman", spearman(&naive, &value));
-            measured("value_gini", gini(&worth, &value));
-            measured("baseline_value_gini", gini(&naive, &value));
-            let intervals = model.intervals(counts, spending, days, 0.0, LEVEL, self.control)?;
-            let inside = intervals.iter().zip(&value).filter(|(i, v)| i.low - 1e-9 <= **v && **v <= i.high + 1e-9).count();
-            measured("interval_coverage", inside as f64 / value.len() as f64);
+        let mut scores = Scores::default();
+        // A model that counts periods gives no chance to a number of days.
+        if days_a_purchase == 1.0 {
+            let futures = model.futures(counts, days, self.control)?;
+            let chances: Vec<f64> = (0..p.len()).map(|i| futures.chance(i, actual[i] as usize)).collect();
+            scores.measured("count_log_loss", mean_log_loss(&chances));
         }
-        let (from_us, to_us) = (fold.cut_us(), fold.cut_us() + fold.days * DAY_US);
-        Ok(Backtested { from_us, to_us, x: p.x.clone(), expected, actual: purchases, scores })
+        let poisson: Vec<f64> = naive.iter().zip(actual).map(|(mean, n)| poisson_chance(*mean, *n as usize)).collect();
+        scores.measured("baseline_count_log_loss", mean_log_loss(&poisson));
+        scores.measured("rmse", rmse(&expected, actual));
+        scores.measured("baseline_rmse", rmse(&naive, actual));
+        scores.measured("zero_rmse", rmse(&vec![0.0; actual.len()], actual));
+        scores.measured("mae", mae(&expected, actual));
+        scores.measured("baseline_mae", mae(&naive, actual));
+        scores.measured("predicted_total", expected.iter().sum());
+        scores.measured("actual_total", actual.iter().sum());
+        scores.measured("bias_pct", bias_pct(&expected, actual));
+        scores.measured("baseline_bias_pct", bias_pct(&naive, actual));
+        scores.measured("roc_auc", roc_auc(&churn, &left));
+        scores.measured("log_loss", log_loss(&churn, &left));
+        scores.measured("baseline_log_loss", log_loss(&vec![base; left.len()], &left));
+        Ok((expected, scores))
     }
 
-    /// Plays the candidates against each other on rolling hold-outs; the one of the lowest mean log-loss of the counts wins, the first of equals. Baselines are played, but
-    /// cannot win.
+    /// How well net value in the `days` after was foreseen, not discounted.
+    fn score_values(
+        &self,
+        model: &Lifetime,
+        p: &Purchasers,
+        counts: Counts<'_>,
+        days: f64,
+        actual: &[f64],
+        scores: &mut Scores,
+    ) -> Result<(), ModelError> {
+        let spending = p.spending();
+        let intervals = model.intervals(counts, spending, days, 0.0, LEVEL, self.control)?;
+        let expected: Vec<f64> = intervals.iter().map(|i| i.value).collect();
+        let naive: Vec<f64> = naive(p, days).iter().zip(model.order_values(spending)).map(|(n, v)| n * v).collect();
+        for (prefix, predicted) in [("", &expected), ("baseline_", &naive)] {
+            scores.measured(&format!("{prefix}value_mae"), mae(predicted, actual));
+            scores.measured(&format!("{prefix}value_rmse"), rmse(predicted, actual));
+            scores.measured(&format!("{prefix}value_bias_pct"), bias_pct(predicted, actual));
+            scores.measured(&format!("{prefix}value_spearman"), spearman(predicted, actual));
+            scores.measured(&format!("{prefix}value_gini"), gini(predicted, actual));
+        }
+        scores.measured("value_predicted_total", expected.iter().sum());
+        scores.measured("value_actual_total", actual.iter().sum());
+        let inside = intervals.iter().zip(actual).filter(|(i, v)| i.low - 1e-9 <= **v && **v <= i.high + 1e-9).count();
+        scores.measured("interval_coverage", inside as f64 / actual.len() as f64);
+        Ok(())
+    }
+
+    /// Plays the candidates against each other on rolling hold-outs, on a part of the customers taken evenly by key, and answers the order in which they are
+    /// to be tried: by mean log-loss of the counts, the first of equals first. Baselines are played, but cannot win.
     pub fn tournament(&self, candidates: &[Options]) -> Result<(Vec<usize>, Vec<Trial>), ModelError> {
         let holdout = candidates.first().and_then(Options::holdout_days);
         let folds = holdout.map(|days| folds(self.snapshot, days, TOURNAMENT_FOLDS)).unwrap_or_default();
-        let mut trials: Vec<Trial> = vec![];
-        let mut means: Vec<Option<f64>> = vec![];
-        for options in candidates {
-            let mut sum = Some(0.0);
-            for (k, &fold) in folds.iter().enumerate() {
+        let step = self.customers.len().div_ceil(TOURNAMENT_CUSTOMERS).max(1);
+        let mut trials: Vec<Vec<Trial>> = vec![vec![]; candidates.len()];
+        for (k, fold) in folds.iter().enumerate() {
+            let p = Purchasers::among(self.customers, fold.cut_day, (0..self.customers.len() as u32).step_by(step));
+            let known = self.context.of(&p);
+            let counts = p.counts_with(&known);
+            let (actual, _) = p.after(self.customers, fold.days);
+            for (options, trials) in candidates.iter().zip(&mut trials) {
                 self.control.check()?;
-                let started = std::time::Instant::now();
-                let scored = self.score(fold, options, TOURNAMENT_CUSTOMERS);
-                if matches!(scored, Err(ModelError::Cancelled)) {
-                    return Err(ModelError::Cancelled);
-                }
+                let started = Instant::now();
+                let fitted = self.purchases(counts, options, None);
+                let scored = fitted.and_then(|fit| self.score_counts(&fit.params, &p, counts, fold.days as f64, &actual));
                 let (scores, problem) = match scored {
-                    Ok(scores) => (scores, None),
-                    Err(e) => (Scores::new(), Some(e.to_string())),
+                    Ok((_, scores)) => (scores, None),
+                    Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
+                    Err(e) => (Scores::default(), Some(e.to_string())),
                 };
-                let figure = |name: &str| scores.get(name).copied();
-                sum = sum.zip(figure(TOURNAMENT_METRIC)).map(|(a, b)| a + b);
+                let figure = |name: &str| scores.0.get(name).copied();
                 trials.push(Trial {
                     model_type: options.kind.name.to_owned(),
                     fold: k as u32 + 1,
                     eval_from_us: fold.cut_us(),
-                    eval_to_us: fold.cut_us() + fold.days * DAY_US,
-                    users: figure("users").unwrap_or(0.0) as u64,
+                    eval_to_us: fold.end_us(),
+                    users: p.len() as u64,
                     metric: TOURNAMENT_METRIC.to_owned(),
                     value: figure(TOURNAMENT_METRIC),
                     baseline_value: figure(&format!("baseline_{TOURNAMENT_METRIC}")),
@@ -273,8 +304,12 @@ impl Study<'_> {
                     problem,
                 });
             }
-            means.push(sum.filter(|_| !folds.is_empty()).map(|s| s / folds.len() as f64));
         }
+        let mean = |trials: &Vec<Trial>| {
+            let values: Option<Vec<f64>> = trials.iter().map(|t| t.value).collect();
+            values.filter(|v| !v.is_empty()).map(|v| v.iter().sum::<f64>() / v.len() as f64)
+        };
+        let means: Vec<Option<f64>> = trials.iter().map(mean).collect();
         // A difference in the last digits is none: of equals the first is tried first.
         let mut order: Vec<usize> = (0..candidates.len()).filter(|&i| !candidates[i].kind.baseline).collect();
         let beats = |a: usize, b: usize| match (means[a], means[b]) {
@@ -289,12 +324,23 @@ impl Study<'_> {
                 at -= 1;
             }
         }
-        Ok((order, trials))
+        Ok((order, trials.concat()))
     }
 }
 
 /// What types are compared by: a proper score of the whole distribution, which tells them apart where their means hardly differ.
 const TOURNAMENT_METRIC: &str = "count_log_loss";
+
+/// The baseline a merchant would use: everybody goes on at their own rate so far.
+fn naive(p: &Purchasers, days: f64) -> Vec<f64> {
+    p.x.iter().zip(&p.t).map(|(&x, &t)| days * f64::from(x) / f64::from(t.max(1))).collect()
+}
+
+/// The predicted total less the actual one, percent of the actual.
+fn bias_pct(predicted: &[f64], actual: &[f64]) -> f64 {
+    let (sum, truth): (f64, f64) = (predicted.iter().sum(), actual.iter().sum());
+    100.0 * (sum - truth) / truth
+}
 
 /// Mean −ln of the chances given to what came, each taken as 1e-6 at least.
 fn mean_log_loss(chances: &[f64]) -> f64 {
@@ -310,7 +356,7 @@ fn poisson_chance(mean: f64, n: usize) -> f64 {
 const DEPENDENT: f64 = 0.3;
 
 /// Pearson's correlation of the number of repeat orders and their mean value, among repeat customers.
-pub fn correlation(p: &Purchasers) -> Option<f64> {
+fn correlation(p: &Purchasers) -> Option<f64> {
     let repeaters: Vec<usize> = (0..p.codes.len()).filter(|&i| p.repeat_valued[i] > 0 && p.mean_value[i] > 0.0).collect();
     let n = repeaters.len() as f64;
     let mean = |f: &dyn Fn(usize) -> f64| repeaters.iter().map(|&i| f(i)).sum::<f64>() / n;

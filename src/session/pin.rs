@@ -23,7 +23,7 @@ use crate::config::{Refresh, TenureConfig};
 use crate::events::{EventColumn, Snapshot, kind, time_text};
 use crate::features::{Customers, DAY_US, Interactions, NO_CODE, UserCovariates, calendar};
 use crate::functions::{
-    ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Pin, Versioned, blocking, context, fit_error, model_record,
+    ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Memo, Pin, Versioned, blocking, context, fit_error, model_record,
     read_rfm_rules,
 };
 use crate::models::lifetime::{Calendar, Lifetime};
@@ -57,7 +57,7 @@ pub struct QueryPin {
     data: OnceCell<Arc<SnapshotData>>,
     /// By family and name asked for.
     models: Mutex<HashMap<(Family, Option<String>), Fitted>>,
-    margins: OnceCell<Arc<Margins>>,
+    memo: Memo,
     /// The models there were when the query first looked.
     records: Mutex<Option<Arc<Vec<ModelRecord>>>>,
 }
@@ -65,7 +65,7 @@ pub struct QueryPin {
 impl QueryPin {
     pub fn new(engine: Arc<Engine>, state: SessionState) -> Self {
         let config = state.config_options().extensions.get::<TenureConfig>().cloned().unwrap_or_default();
-        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default(), margins: OnceCell::new(), records: Mutex::default() }
+        Self { engine, state, config, data: OnceCell::new(), models: Mutex::default(), memo: Memo::default(), records: Mutex::default() }
     }
 
     fn records(&self) -> Arc<Vec<ModelRecord>> {
@@ -132,25 +132,25 @@ impl QueryPin {
             && matches!(args.spec.section, "Customer value" | "Churn")
             && let Ok(fitted) = self.lifetime(args.text("model")).await
         {
-            known = format!("{:x}", context(self, &fitted.model).await?.fingerprint());
+            known = format!("{:x}", context(self, &fitted).await?.fingerprint());
         }
         Ok(format!("{:?} {active:?} {rules} {margins} {known}", self.config))
     }
 
     /// `tenure.margin`; or each customer's margin on the items they bought, everybody's for who bought none with a margin; or 1.
-    async fn read_margins(&self) -> Result<Arc<Margins>> {
+    async fn read_margins(&self) -> Result<Margins> {
         if let Some(margin) = self.config.margin() {
-            return Ok(Arc::new(Margins::All(margin)));
+            return Ok(Margins::All(margin));
         }
         let snapshot = self.snapshot().await?;
         let ctx = SessionContext::new_with_state(self.state.clone());
         let needed = [EventColumn::Amount, EventColumn::ItemId].iter().all(|c| snapshot.contract.has(*c));
         let items = match needed && ctx.table_exist(ITEMS)? {
             true => ctx.table(ITEMS).await?,
-            false => return Ok(Arc::new(Margins::All(1.0))),
+            false => return Ok(Margins::All(1.0)),
         };
         if !items.schema().has_column_with_unqualified_name(MARGIN) || !items.schema().has_column_with_unqualified_name(ITEM_ID) {
-            return Ok(Arc::new(Margins::All(1.0)));
+            return Ok(Margins::All(1.0));
         }
         refuse_calls(items.logical_plan(), ITEMS)?;
         let customers = self.customers().await?;
@@ -184,9 +184,7 @@ impl QueryPin {
         // Without the digits that depend on the order in which threads add.
         let rounded = |share: f64| (share * 1e9).round() / 1e9;
         let all = if spent > 0.0 { rounded(earned / spent) } else { 1.0 };
-        Ok(Arc::new(Margins::ByCode(
-            of.into_iter().map(|(earned, spent)| if spent > 0.0 { rounded(earned / spent) } else { all }).collect(),
-        )))
+        Ok(Margins::ByCode(of.into_iter().map(|(earned, spent)| if spent > 0.0 { rounded(earned / spent) } else { all }).collect()))
     }
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
@@ -385,6 +383,10 @@ impl Pin for QueryPin {
         &self.engine.store
     }
 
+    fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
     async fn snapshot(&self) -> Result<Arc<Snapshot>> {
         Ok(Arc::clone(&self.data().await?.snapshot))
     }
@@ -466,7 +468,7 @@ impl Pin for QueryPin {
     }
 
     async fn margins(&self) -> Result<Arc<Margins>> {
-        self.margins.get_or_try_init(|| self.read_margins()).await.cloned()
+        self.memo.get("margins".into(), self.read_margins()).await
     }
 
     async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>> {
@@ -485,7 +487,7 @@ impl Pin for QueryPin {
         let control = self.engine.progress.clone().map(Control::reporting).unwrap_or_default();
         blocking(control, move |control| {
             let study = Study { snapshot: &snapshot, customers: &customers, context: &context, control };
-            folds.iter().map(|fold| study.test(*fold, &options, usize::MAX)).collect::<Result<_, _>>().map_err(fit_error)
+            folds.iter().map(|fold| study.test(*fold, &options)).collect::<Result<_, _>>().map_err(fit_error)
         })
         .await
     }

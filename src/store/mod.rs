@@ -80,6 +80,8 @@ impl Store {
         let dir = std::path::absolute(dir).map_err(|e| StoreError::io("find", dir, &e))?;
         let marker = dir.join("tenure.json");
         let mut warnings = vec![];
+        // Looked at before the marker is: another process that makes the database writes the marker first.
+        let foreign = files::list(&dir)?.into_iter().find(|n| n != "lock" && !n.starts_with(files::TEMPORARY));
         if marker.exists() {
             match files::read_json::<serde_json::Value>(&marker) {
                 Ok(text) => {
@@ -90,11 +92,9 @@ impl Store {
                 }
                 Err(e) => warnings.push(format!("{e}: taken for a database of form {FORM}")),
             }
+        } else if let Some(file) = foreign {
+            return Err(StoreError::NotADatabase { path: dir, file });
         } else {
-            let foreign = files::list(&dir)?.into_iter().find(|n| n != "lock" && !n.starts_with(files::TEMPORARY));
-            if let Some(file) = foreign {
-                return Err(StoreError::NotADatabase { path: dir, file });
-            }
             files::write_json(&marker, &serde_json::json!({ "form": FORM, "about": "a tenure database: do not edit by hand" }))?;
         }
         files::remove_leftovers(&dir);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{Float64Type, Int64Type};
+use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use tenure::Session;
-use tenure::models::metrics::{log_loss, ndcg_at_k, roc_auc};
+use tenure::models::metrics::{gini, log_loss, mae, ndcg_at_k, rmse, roc_auc, spearman};
 
 use super::engine::{ask, session, text};
 
@@ -34,16 +34,134 @@ async fn run_script(s: &Session, name: &str, path: &str) -> Vec<Vec<RecordBatch>
     s.run_script(&script).await.unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// No order within 90 days of 2011-09-10, parameters learned as of 2011-06-12.
-#[tokio::test(flavor = "multi_thread")]
-async fn online_retail_churn() {
-    let Some(path) = data("online_retail_II/online_retail_II.parquet") else { return };
+/// The clean orders of Online Retail II as events.
+async fn online_retail() -> Option<Session> {
+    let path = data("online_retail_II/online_retail_II.parquet")?;
     let s = session(2, 8192).await;
     ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
     ask(&s, "CREATE TABLE orders AS SELECT user_id, invoice AS order_id, min(invoice_date) AS ts, sum(quantity * price) AS amount FROM ( \
              SELECT DISTINCT customer_id AS user_id, invoice, upper(stock_code) AS item_id, trim(description) AS description, quantity, invoice_date, price, country FROM sales) \
              WHERE user_id IS NOT NULL AND regexp_like(invoice, '^[0-9]') AND quantity > 0 AND price > 0 AND regexp_like(item_id, '^[0-9]{5}') GROUP BY 1, 2").await;
     ask(&s, "CREATE VIEW events AS SELECT * FROM orders").await;
+    Some(s)
+}
+
+/// The columns of a query, as numbers.
+async fn columns(s: &Session, sql: &str) -> Vec<Vec<f64>> {
+    let b = one(&ask(s, sql).await);
+    b.columns().iter().map(|c| cast(c, &DataType::Float64).unwrap().as_primitive::<Float64Type>().values().to_vec()).collect()
+}
+
+/// A row of a table in docs/methods.md has these cells, whatever is printed bold.
+fn is_documented(row: &str) {
+    let methods = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/methods.md")).unwrap();
+    assert!(methods.replace("**", "").contains(row), "docs/methods.md has no: {row}");
+}
+
+/// The predicted total less the actual one, as it is printed.
+fn total(predicted: &[f64], actual: &[f64], digits: usize) -> String {
+    let percent = 100.0 * (predicted.iter().sum::<f64>() / actual.iter().sum::<f64>() - 1.0);
+    format!("{}{:.digits$} %", if percent < 0.0 { "−" } else { "+" }, percent.abs())
+}
+
+/// CDNOW, 39 weeks after 39 weeks: the tables of docs/methods.md, and what `auto` chooses from hold-outs before the cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn cdnow_is_forecast_as_documented() {
+    let (Some(sample), Some(all)) = (data("cdnow/cdnow_sample.csv"), data("cdnow/cdnow_master.csv")) else { return };
+    let models = [
+        ("BG/NBD", "bg_nbd"),
+        ("MBG/NBD", "mbg_nbd"),
+        ("Pareto/NBD", "pareto_nbd"),
+        ("BG/BB, weeks", "bg_bb"),
+        ("`auto` = BG/NBD with burst", "auto"),
+        ("own rate so far", "naive_rate"),
+        ("nothing", "zero"),
+    ];
+    let mut rows: Vec<String> = models.iter().map(|(name, _)| format!("| {name} |")).collect();
+    for (path, user) in [(&sample, "sample_id"), (&all, "customer_id")] {
+        let s = session(2, 8192).await;
+        ask(&s, &format!("CREATE EXTERNAL TABLE cdnow STORED AS CSV LOCATION '{path}' OPTIONS ('format.has_header' 'true')")).await;
+        ask(&s, &format!("CREATE VIEW events AS SELECT {user} AS user_id, date AS ts, sales AS amount FROM cdnow")).await;
+        ask(&s, "SET tenure.as_of = '1997-09-30'").await;
+        ask(&s, "SET tenure.discount_rate = 0").await;
+        let mut asked = String::new();
+        for (_, model) in models {
+            let period = if model == "bg_bb" { ", period = '7 days'" } else { "" };
+            ask(&s, &format!("CREATE MODEL m_{model} WITH (model_type = '{model}'{period})")).await;
+            asked += &format!(", expected_purchases(user_id, 273, 'm_{model}')");
+        }
+        let after = "SELECT user_id, count(DISTINCT ts) AS n, sum(amount) AS v FROM events WHERE ts > '1997-09-30' GROUP BY user_id";
+        let figures = columns(&s, &format!(
+            "SELECT coalesce(a.n, 0), coalesce(a.v, 0){asked} FROM (SELECT c.user_id AS user_id, a.n AS n, a.v AS v FROM customers() c LEFT JOIN ({after}) a ON a.user_id = c.user_id) a"
+        )).await;
+        for (row, predicted) in rows.iter_mut().zip(&figures[2..]) {
+            *row += &format!(" {:.4} | {} |", rmse(predicted, &figures[0]), total(predicted, &figures[0], 1));
+        }
+        assert!(text(&s, "SELECT model_type FROM models() WHERE name = 'm_auto'").await.contains("bg_nbd_burst"));
+        if path == &sample {
+            ask(&s, "CREATE MODEL m_bg_nbd_burst WITH (model_type = 'bg_nbd_burst')").await;
+            let mut covered = vec![];
+            for model in ["bg_nbd", "pareto_nbd", "bg_nbd_burst"] {
+                let ends = format!(", clv_low(user_id, 273, 'm_{model}'), clv_high(user_id, 273, 'm_{model}')");
+                let c = columns(&s, &format!(
+                    "SELECT coalesce(a.v, 0){ends} FROM (SELECT c.user_id AS user_id, a.v AS v FROM customers() c LEFT JOIN ({after}) a ON a.user_id = c.user_id) a"
+                )).await;
+                let inside = (0..c[0].len()).filter(|&i| c[1][i] - 1e-9 <= c[0][i] && c[0][i] <= c[2][i] + 1e-9).count();
+                covered.push(100.0 * inside as f64 / c[0].len() as f64);
+                let high = columns(&s, &format!("SELECT s['high'] FROM (SELECT clv_sum(user_id, 273, 'm_{model}') AS s FROM customers())"))
+                    .await[0][0];
+                assert!(high < c[0].iter().sum::<f64>(), "the total came out above the interval with {model}");
+            }
+            is_documented(&format!(
+                "{:.1} % of customers with BG/NBD, {:.1} % with Pareto/NBD, {:.1} % with the burst",
+                covered[0], covered[1], covered[2]
+            ));
+        }
+    }
+    rows.iter().for_each(|row| is_documented(row));
+}
+
+/// Spend of the 90 and 180 days after two cut-offs: the table of docs/methods.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn online_retail_spend_is_forecast_as_documented() {
+    let Some(s) = online_retail().await else { return };
+    ask(&s, "SET tenure.discount_rate = 0").await;
+    let models = [
+        ("`auto` = BG/NBD × gamma-gamma", "auto"),
+        ("`pareto_nbd`", "pareto_nbd"),
+        ("`mbg_cnbd_k`", "mbg_cnbd_k"),
+        ("`clv_linear` of that horizon", "clv_linear"),
+    ];
+    let mut rows: Vec<String> = models.iter().map(|(name, _)| format!("| {name} |")).collect();
+    for (cut, days) in [("2011-09-10", 90), ("2011-06-12", 180)] {
+        ask(&s, &format!("SET tenure.as_of = '{}'", cut.replace("-10", "-09").replace("-12", "-11") + " 23:59:59.999")).await;
+        let mut asked = String::new();
+        for (_, model) in models {
+            let horizon = if model == "clv_linear" { format!(", horizon = '{days} days'") } else { String::new() };
+            ask(&s, &format!("CREATE OR REPLACE MODEL m_{model} WITH (model_type = '{model}'{horizon})")).await;
+            asked += &format!(", clv(user_id, {days}, 'm_{model}')");
+        }
+        let spent = format!(
+            "SELECT user_id, sum(amount) AS v FROM orders WHERE ts >= '{cut}' AND ts < TIMESTAMP '{cut} 00:00:00' + INTERVAL '{days} days' GROUP BY user_id"
+        );
+        let figures = columns(&s, &format!(
+            "SELECT coalesce(a.v, 0){asked} FROM (SELECT c.user_id AS user_id, l.v AS v FROM customers() c LEFT JOIN ({spent}) l ON l.user_id = c.user_id) a"
+        )).await;
+        let actual = &figures[0];
+        for (row, predicted) in rows.iter_mut().zip(&figures[1..]) {
+            let (spearman, gini) = (spearman(predicted, actual), gini(predicted, actual));
+            let figures = format!(" {:.1} | {spearman:.4} | {gini:.4} | {} |", mae(predicted, actual), total(predicted, actual, 0));
+            *row += &figures.replace("| 0.", "| .");
+        }
+        assert!(text(&s, "SELECT model_type FROM models() WHERE name = 'm_auto'").await.contains("bg_nbd"));
+    }
+    rows.iter().for_each(|row| is_documented(row));
+}
+
+/// No order within 90 days of 2011-09-10, parameters learned as of 2011-06-12.
+#[tokio::test(flavor = "multi_thread")]
+async fn online_retail_churn() {
+    let Some(s) = online_retail().await else { return };
     ask(&s, "SET tenure.as_of = '2011-06-12'").await;
     ask(&s, "CREATE MODEL spring").await;
     ask(&s, "SET tenure.as_of = '2011-09-10'").await;

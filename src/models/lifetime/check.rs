@@ -83,8 +83,17 @@ pub fn fit_recovers<M: Likelihood>(truth: M, mut made: Customers, relative: f64)
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     assert_eq!(alone.install(|| fit::<M>(made.counts(), &options, &control)).unwrap(), found);
     let elsewhere: Vec<f64> = truth.values().iter().enumerate().map(|(i, v)| v * if i % 2 == 0 { 2.5 } else { 0.3 }).collect();
-    let again = fit::<M>(made.counts(), &FitOptions { start: Some(elsewhere), ..options }, &control).unwrap();
+    let from = |start: Vec<f64>| fit::<M>(made.counts(), &FitOptions { start: Some(start), ..options.clone() }, &control).unwrap();
+    let again = from(elsewhere);
     assert!((again.log_likelihood - found.log_likelihood).abs() < 1e-6 * found.log_likelihood.abs());
+    // From where the last fit ended next to nothing is left to do.
+    let warm = from(found.params.base.values());
+    assert!(
+        warm.evaluations <= 3 && warm.evaluations < found.evaluations,
+        "{} evaluations, {} before",
+        warm.evaluations,
+        found.evaluations
+    );
 }
 
 /// Data without an inner maximum end at parameters with which every answer is finite.

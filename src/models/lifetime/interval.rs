@@ -114,7 +114,7 @@ impl Lifetime {
     ) -> Result<Worth, ModelError> {
         let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
         let value = self.values_of(&purchases, counts, spending, control)?;
-        let moments: Vec<(f64, f64)> = futures.counts.par_iter().map(|c| moments(c)).collect();
+        let moments: Vec<(f64, f64)> = futures.values.par_iter().map(|c| moments(c)).collect();
         let variance = for_each_customer(counts, |i| {
             let (first, second) = moments[futures.of_customer[i] as usize];
             let (first, second) = (futures.p_alive[i] * first, futures.p_alive[i] * second);
@@ -157,7 +157,7 @@ impl Lifetime {
         let futures = self.purchases.futures(counts, days, control)?;
         let worth = self.worth_of(&futures, counts, spending, days, rate, control)?;
         let tables = Tables::new(self, &futures, spending, control)?;
-        let means: Vec<f64> = futures.counts.par_iter().map(|c| moments(c).0).collect();
+        let means: Vec<f64> = futures.values.par_iter().map(|c| moments(c).0).collect();
         let tail = 0.5 * (1.0 - level);
         let one = |i: usize| {
             let value = worth.value[i];
@@ -265,7 +265,7 @@ impl Tables {
 /// The futures of customers with one number of known purchases.
 fn of_table(model: &Lifetime, futures: &Futures, keys: &[Key]) -> Vec<(Key, Future)> {
     let (p, shape) = model.shapes(keys[0].table);
-    let longest = keys.iter().map(|k| futures.counts[k.counts as usize].len()).max().unwrap_or(1).saturating_sub(1);
+    let longest = keys.iter().map(|k| futures.values[k.counts as usize].len()).max().unwrap_or(1).saturating_sub(1);
     let nodes = nodes(longest);
     // w in units of its expected value for one order, p/(shape − 1).
     let unit = p / (shape.max(LEAST_SHAPE) - 1.0);
@@ -277,7 +277,7 @@ fn of_table(model: &Lifetime, futures: &Futures, keys: &[Key]) -> Vec<(Key, Futu
     let spent: Vec<Vec<f32>> =
         nodes.iter().map(|n| points.iter().map(|w| beta_inc(p * n, shape, w / (1.0 + w), 1.0 / (1.0 + w)) as f32).collect()).collect();
     let future = |key: &Key| {
-        let counts = &futures.counts[key.counts as usize];
+        let counts = &futures.values[key.counts as usize];
         let none = counts.first().copied().unwrap_or(1.0);
         let mut below = vec![none; POINTS];
         for (node, p) in at_nodes(counts, &nodes) {

@@ -50,6 +50,8 @@ pub use lifetimes::{
 };
 pub use linear::ClvLinear;
 pub use predict::Estimated;
+use predict::{NEVER, check_horizon, daily_rate, for_each_customer, median_wait};
+use process::no_purchase;
 pub use process::{Alive, Likelihood, Process};
 pub use value::{Lifetime, Refunds, Spending};
 
@@ -235,24 +237,36 @@ impl Parameter {
     }
 }
 
-/// How many purchases each customer will make: what is true of the living, by distinct history.
+/// P(alive) of every customer, and what is true of the living, by distinct history.
 #[derive(Clone, Debug)]
-pub struct Futures {
+pub struct IfAlive<T = f64> {
     pub p_alive: Vec<f64>,
-    /// Index into `counts`, for each customer.
+    /// Index into `values`, for each customer.
     pub of_customer: Vec<u32>,
-    /// P(n purchases | alive) for n = 0, 1, …
-    pub counts: Vec<Vec<f32>>,
+    pub values: Vec<T>,
 }
+
+impl<T> IfAlive<T> {
+    /// What is true of a customer who is alive.
+    pub fn value(&self, customer: usize) -> &T {
+        &self.values[self.of_customer[customer] as usize]
+    }
+}
+
+/// How many purchases each customer will make: P(n purchases | alive) for n = 0, 1, …
+pub type Futures = IfAlive<Vec<f32>>;
 
 impl Futures {
     /// P(n purchases) of a customer.
     pub fn chance(&self, customer: usize, n: usize) -> f64 {
         let alive = self.p_alive[customer];
-        let given = self.counts[self.of_customer[customer] as usize].get(n).map_or(0.0, |p| f64::from(*p));
+        let given = self.value(customer).get(n).map_or(0.0, |p| f64::from(*p));
         alive * given + if n == 0 { 1.0 - alive } else { 0.0 }
     }
 }
+
+/// A quantity of a customer who is alive.
+pub type OfTheLiving<'a> = dyn Fn(&dyn Alive) -> f64 + Sync + 'a;
 
 /// A fitted model of how often customers purchase. Answers are one a customer, in the order of `counts`, independent of the number of threads;
 /// all panic if the slices of `counts` differ in length. Where a horizon, a rate or a count is taken, an impossible one is an error (`Option`), and so is
@@ -282,8 +296,20 @@ pub trait Purchases: fmt::Debug + Send + Sync {
     /// P(alive at T).
     fn p_alive_all(&self, counts: Counts<'_>) -> Vec<f64>;
 
+    /// P(alive at T), and a quantity of the living, which is the same for customers of the same history.
+    fn if_alive(&self, counts: Counts<'_>, control: &Control, f: &OfTheLiving<'_>) -> Result<IfAlive, ModelError>;
+
+    /// P(alive) times what is expected of the living.
+    fn survived(&self, counts: Counts<'_>, control: &Control, f: &OfTheLiving<'_>) -> Result<Vec<f64>, ModelError> {
+        let all = self.if_alive(counts, control, f)?;
+        Ok(for_each_customer(counts, |i| all.p_alive[i] * *all.value(i)))
+    }
+
     /// Expected purchases in the `horizon_days` after T.
-    fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
+    fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
+        check_horizon(horizon_days)?;
+        self.survived(counts, control, &|alive| alive.expected(horizon_days))
+    }
 
     /// Expected purchases in the `horizon_days` after T, each discounted from its day back to T by `annual_rate` (0.1 is 10 % a year). An infinite
     /// horizon needs a rate above 0, and gives the discounted expected residual transactions (DERT).
@@ -293,16 +319,33 @@ pub trait Purchases: fmt::Debug + Send + Sync {
         horizon_days: f64,
         annual_rate: f64,
         control: &Control,
-    ) -> Result<Vec<f64>, ModelError>;
+    ) -> Result<Vec<f64>, ModelError> {
+        let delta = daily_rate(horizon_days, annual_rate)?;
+        self.survived(counts, control, &|alive| {
+            if delta == 0.0 || horizon_days == 0.0 { alive.expected(horizon_days) } else { alive.discounted(horizon_days, delta) }
+        })
+    }
 
     /// P(no purchase in the `horizon_days` after T); a horizon below 0 counts as 0.
-    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
+    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
+        let all = self.if_alive(counts, control, &|alive| alive.none(horizon_days.max(0.0)))?;
+        Ok(for_each_customer(counts, |i| no_purchase(all.p_alive[i], *all.value(i))))
+    }
 
     /// P(exactly n purchases in the `horizon_days` after T).
-    fn p_count_all(&self, counts: Counts<'_>, n: u32, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError>;
+    fn p_count_all(&self, counts: Counts<'_>, n: u32, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
+        check_horizon(horizon_days)?;
+        if n == 0 {
+            return self.p_no_purchase_all(counts, horizon_days, control);
+        }
+        self.survived(counts, control, &|alive| alive.counts(horizon_days).get(n as usize).copied().unwrap_or(0.0))
+    }
 
     /// Days from T by which the next purchase has come with probability one half, of those who come again; NaN where it is not in sight.
-    fn next_purchase_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError>;
+    fn next_purchase_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
+        let all = self.if_alive(counts, control, &|alive| median_wait(alive, NEVER))?;
+        Ok(for_each_customer(counts, |i| *all.value(i)))
+    }
 
     /// E[X(T)]: the purchases after the first that a customer of that age would have been expected to make, before anything is known of them. Of `counts`
     /// only `t` and the covariates are read.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::optimise::covariance;
-use super::process::{Alive, Process, no_purchase};
-use super::{Counts, Futures, Parameter, Purchases};
+use super::process::{Alive, Process};
+use super::{Counts, Futures, IfAlive, OfTheLiving, Parameter, Purchases};
 use crate::models::{AnyPurchases, Column, Control, ModelError, Part, part};
 
 /// Customers handed to a thread at a time.
@@ -98,15 +98,15 @@ impl<M: Process> Estimated<M> {
     }
 
     /// P(alive) of every customer, and a quantity of the living for each distinct history.
-    fn if_alive<T: Send>(
+    fn each_alive<T: Send>(
         &self,
         counts: Counts<'_>,
         control: &Control,
-        f: impl Fn(M::Alive) -> T + Sync,
-    ) -> Result<(Vec<f64>, Distinct, Vec<T>), ModelError> {
+        f: impl Fn(&M::Alive) -> T + Sync,
+    ) -> Result<IfAlive<T>, ModelError> {
         let models = self.by_cell(counts);
         let distinct = Distinct::new(counts, self.cells(counts), M::BY_RECENCY);
-        let of = |k: &Key| f(models[k.cell as usize].alive(k.x(), k.t_x(), k.t()));
+        let of = |k: &Key| f(&models[k.cell as usize].alive(k.x(), k.t_x(), k.t()));
         let chunks: Result<Vec<Vec<T>>, ModelError> = distinct
             .keys
             .par_chunks(DISTINCT)
@@ -116,24 +116,7 @@ impl<M: Process> Estimated<M> {
             })
             .collect();
         let values = chunks?.into_iter().flatten().collect();
-        Ok((self.p_alive_each(counts, &models, Some(&distinct)), distinct, values))
-    }
-
-    /// P(alive) times what is expected of the living.
-    pub(super) fn survived(
-        &self,
-        counts: Counts<'_>,
-        control: &Control,
-        f: impl Fn(M::Alive) -> f64 + Sync,
-    ) -> Result<Vec<f64>, ModelError> {
-        let (p_alive, distinct, values) = self.if_alive(counts, control, f)?;
-        Ok(for_each_customer(counts, |i| p_alive[i] * values[distinct.of_customer[i] as usize]))
-    }
-
-    /// The time by which half of those who come again have done so, NaN where that is beyond `never`, both in the unit of the process.
-    pub(super) fn median_waits(&self, counts: Counts<'_>, never: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        let (_, distinct, waits) = self.if_alive(counts, control, |alive| median_wait(alive, never))?;
-        Ok(for_each_customer(counts, |i| waits[distinct.of_customer[i] as usize]))
+        Ok(IfAlive { p_alive: self.p_alive_each(counts, &models, Some(&distinct)), of_customer: distinct.of_customer, values })
     }
 
     /// The process moved by one standard error along each of its axes.
@@ -183,39 +166,8 @@ impl<M: Process> Purchases for Estimated<M> {
         self.p_alive_each(counts, &self.by_cell(counts), None)
     }
 
-    fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        check_horizon(horizon_days)?;
-        self.survived(counts, control, |alive| alive.expected(horizon_days))
-    }
-
-    fn discounted_purchases_all(
-        &self,
-        counts: Counts<'_>,
-        horizon_days: f64,
-        annual_rate: f64,
-        control: &Control,
-    ) -> Result<Vec<f64>, ModelError> {
-        let delta = daily_rate(horizon_days, annual_rate)?;
-        self.survived(counts, control, |alive| {
-            if delta == 0.0 || horizon_days == 0.0 { alive.expected(horizon_days) } else { alive.discounted(horizon_days, delta) }
-        })
-    }
-
-    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        let (p_alive, distinct, none) = self.if_alive(counts, control, |alive| alive.none(horizon_days.max(0.0)))?;
-        Ok(for_each_customer(counts, |i| no_purchase(p_alive[i], none[distinct.of_customer[i] as usize])))
-    }
-
-    fn p_count_all(&self, counts: Counts<'_>, n: u32, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        check_horizon(horizon_days)?;
-        if n == 0 {
-            return self.p_no_purchase_all(counts, horizon_days, control);
-        }
-        self.survived(counts, control, |alive| alive.counts(horizon_days).get(n as usize).copied().unwrap_or(0.0))
-    }
-
-    fn next_purchase_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
-        self.median_waits(counts, NEVER, control)
+    fn if_alive(&self, counts: Counts<'_>, control: &Control, f: &OfTheLiving<'_>) -> Result<IfAlive, ModelError> {
+        self.each_alive(counts, control, |alive| f(alive))
     }
 
     fn expected_new_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
@@ -229,8 +181,7 @@ impl<M: Process> Purchases for Estimated<M> {
 
     fn futures(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Futures, ModelError> {
         check_horizon(horizon_days)?;
-        let (p_alive, distinct, counts) = self.if_alive(counts, control, |alive| shortened(alive.counts(horizon_days)))?;
-        Ok(Futures { p_alive, of_customer: distinct.of_customer, counts })
+        self.each_alive(counts, control, |alive| shortened(alive.counts(horizon_days)))
     }
 
     fn axes(&self) -> Vec<AnyPurchases> {
@@ -265,7 +216,7 @@ pub(super) fn shortened(mut counts: Vec<f64>) -> Vec<f32> {
 }
 
 /// The wait that half of those who come again do not exceed; NaN where that is beyond `never`.
-pub(super) fn median_wait(alive: impl Alive, never: f64) -> f64 {
+pub(super) fn median_wait(alive: &dyn Alive, never: f64) -> f64 {
     let half = 0.5 * (1.0 - alive.none(never));
     if half <= 0.0 {
         return f64::NAN;

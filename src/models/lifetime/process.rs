@@ -65,7 +65,7 @@ pub trait Process: Copy + Debug + PartialEq + Send + Sync + 'static {
 }
 
 /// The future of a customer who is alive.
-pub trait Alive: Copy + Send + Sync {
+pub trait Alive: Send + Sync {
     /// Expected purchases within `h`; 0 for h ≤ 0.
     fn expected(&self, h: f64) -> f64;
 
@@ -86,7 +86,7 @@ pub trait Alive: Copy + Send + Sync {
 }
 
 /// See [`Alive::discounted`].
-pub(super) fn discounted(alive: &impl Alive, h: f64, delta: f64) -> f64 {
+pub(super) fn discounted(alive: &(impl Alive + ?Sized), h: f64, delta: f64) -> f64 {
     // e^(−FORGOTTEN) of a purchase is none.
     let end = h.min(FORGOTTEN / delta);
     let scale = alive.scale();

@@ -13,9 +13,9 @@
 use std::sync::Arc;
 
 use super::super::fit::{FitOptions, fit};
-use super::super::predict::{Estimated, NEVER, check_horizon, daily_rate};
-use super::super::process::{Alive, Likelihood};
-use super::super::{Counts, Fit, Futures, Parameter, Purchases};
+use super::super::predict::{Estimated, NEVER, check_horizon, daily_rate, median_wait};
+use super::super::process::Likelihood;
+use super::super::{Counts, Fit, Futures, IfAlive, OfTheLiving, Parameter, Purchases};
 use super::bg_bb::BgBb;
 use super::retention::Retention;
 use crate::models::{AnyPurchases, Control, ModelError, Part, part};
@@ -248,9 +248,14 @@ impl<M: Periods> Purchases for Periodic<M> {
         self.model.p_alive_all(histories.counts())
     }
 
+    /// Of the living in periods.
+    fn if_alive(&self, counts: Counts<'_>, control: &Control, f: &OfTheLiving<'_>) -> Result<IfAlive, ModelError> {
+        self.model.if_alive(self.histories(counts)?.counts(), control, f)
+    }
+
     fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
         check_horizon(horizon_days)?;
-        self.over(counts, horizon_days, |counts, h| self.model.survived(counts, control, |alive| alive.expected(h)))
+        self.over(counts, horizon_days, |counts, h| self.model.survived(counts, control, &|alive| alive.expected(h)))
     }
 
     fn discounted_purchases_all(
@@ -266,7 +271,7 @@ impl<M: Periods> Purchases for Periodic<M> {
         }
         let delta = a_day * self.days_a_period();
         let spread =
-            self.over(counts, horizon_days, |counts, h| self.model.survived(counts, control, |alive| alive.discounted(h, delta)))?;
+            self.over(counts, horizon_days, |counts, h| self.model.survived(counts, control, &|alive| alive.discounted(h, delta)))?;
         if !M::CONTRACT {
             return Ok(spread);
         }
@@ -295,8 +300,8 @@ impl<M: Periods> Purchases for Periodic<M> {
             };
             return Ok((0..counts.t.len()).map(days).collect());
         }
-        let waits = self.model.median_waits(self.histories(counts)?.counts(), NEVER / self.days_a_period(), control)?;
-        Ok(waits.into_iter().map(|wait| wait * self.days_a_period()).collect())
+        let all = self.if_alive(counts, control, &|alive| median_wait(alive, NEVER / self.days_a_period()))?;
+        Ok((0..counts.t.len()).map(|i| all.value(i) * self.days_a_period()).collect())
     }
 
     fn expected_new_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
@@ -322,8 +327,8 @@ impl<M: Periods> Purchases for Periodic<M> {
         }
         let mut futures = self.model.futures(histories.counts(), periods.floor(), control)?;
         let more = self.model.futures(histories.counts(), periods.floor() + 1.0, control)?;
-        let fewer = futures.counts.len() as u32;
-        futures.counts.extend(more.counts);
+        let fewer = futures.values.len() as u32;
+        futures.values.extend(more.values);
         for (i, at) in futures.of_customer.iter_mut().enumerate() {
             if self.one_more(counts, i, horizon_days) {
                 *at = fewer + more.of_customer[i];
@@ -353,7 +358,7 @@ mod tests {
     use super::super::super::PurchaseDays;
     use super::super::{BETA_DISCRETE_WEIBULL, BG_BB, SBG, ShiftedBetaGeometric};
     use super::*;
-    use crate::models::lifetime::{Process, Sample};
+    use crate::models::lifetime::{Alive, Process, Sample};
     use crate::models::{Column, Make, ModelType, Options};
 
     const PURCHASES: BgBb = BgBb { alpha: 1.2, beta: 0.75, gamma: 0.66, delta: 2.8 };
@@ -464,7 +469,7 @@ mod tests {
                 close(once[i], PURCHASES.p_alive(x, t_x, t) * PURCHASES.alive(x, t_x, t).counts(h)[1]);
                 assert!((undiscounted[i] / expected[i] - 1.0).abs() < 1e-8);
                 let mean: f64 =
-                    futures.counts[futures.of_customer[i] as usize].iter().enumerate().map(|(n, p)| n as f64 * f64::from(*p)).sum();
+                    futures.values[futures.of_customer[i] as usize].iter().enumerate().map(|(n, p)| n as f64 * f64::from(*p)).sum();
                 assert!((futures.p_alive[i] * mean - expected[i]).abs() < 1e-5 * expected[i]);
             }
         }
@@ -502,7 +507,7 @@ mod tests {
             [first, 0.0, late].iter().zip(&expected).for_each(|(e, given)| close(*given, *e));
             let futures = model.futures(log.counts(), days, &control).unwrap();
             for (i, expected) in expected.iter().enumerate() {
-                let counts = &futures.counts[futures.of_customer[i] as usize];
+                let counts = &futures.values[futures.of_customer[i] as usize];
                 let mean: f64 = counts.iter().enumerate().map(|(n, p)| n as f64 * f64::from(*p)).sum();
                 assert!((futures.p_alive[i] * mean - expected).abs() < 1e-6);
             }

@@ -35,11 +35,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::super::predict::{Distinct, Key, NEVER, check_horizon, daily_rate, for_each_customer, median_wait, shortened};
-use super::super::process::{Alive, FORGOTTEN, MOST_COUNTS, Process, no_purchase};
+use super::super::predict::{Distinct, Key, check_horizon, for_each_customer, shortened};
+use super::super::process::{Alive, FORGOTTEN, MOST_COUNTS, Process};
 use super::super::special::negative_binomial;
 use super::super::{
-    Calendar, Counts, Estimated, FIRST_PURCHASE, Fit, FitOptions, Futures, L2, L2_COVARIATES, Parameter, Purchases, SPEND, Sample,
+    Calendar, Counts, Estimated, FIRST_PURCHASE, Fit, FitOptions, Futures, IfAlive, L2, L2_COVARIATES, OfTheLiving, Parameter, Purchases,
+    SPEND, Sample,
 };
 use super::lifetime::{Lifetime, departures, discounted};
 use super::quadrature::integrate;
@@ -185,12 +186,12 @@ impl CalendarNbd {
     }
 
     /// P(alive) of every customer, and a quantity of the living for each distinct x and T.
-    fn if_alive<T: Send>(
+    fn each_alive<T: Send>(
         &self,
         counts: Counts<'_>,
         control: &Control,
-        f: impl Fn(AliveCalendar<'_>) -> T + Sync,
-    ) -> Result<(Vec<f64>, Distinct, Vec<T>), ModelError> {
+        f: impl Fn(&AliveCalendar<'_>) -> T + Sync,
+    ) -> Result<IfAlive<T>, ModelError> {
         /// Distinct histories between two looks at the control.
         const DISTINCT: usize = 64;
         let dated = self.dated(counts.calendar)?;
@@ -207,7 +208,7 @@ impl CalendarNbd {
             let [purchase, lifetime] = known[key.t as usize].unwrap_or([0.0; 2]);
             let Pareto { s, beta } = dated.model.lifetime;
             let lifetime = Pareto { s, beta: beta + lifetime };
-            f(AliveCalendar {
+            f(&AliveCalendar {
                 model: ParetoNbd { r: dated.model.r + key.x(), alpha: dated.model.alpha + purchase, lifetime },
                 future: &future,
             })
@@ -221,12 +222,7 @@ impl CalendarNbd {
             })
             .collect();
         let values = chunks?.into_iter().flatten().collect();
-        Ok((self.p_alive_dated(&dated, counts), distinct, values))
-    }
-
-    fn survived(&self, counts: Counts<'_>, control: &Control, f: impl Fn(AliveCalendar<'_>) -> f64 + Sync) -> Result<Vec<f64>, ModelError> {
-        let (p_alive, distinct, values) = self.if_alive(counts, control, f)?;
-        Ok(for_each_customer(counts, |i| p_alive[i] * values[distinct.of_customer[i] as usize]))
+        Ok(IfAlive { p_alive: self.p_alive_dated(&dated, counts), of_customer: distinct.of_customer, values })
     }
 }
 
@@ -346,40 +342,8 @@ impl Purchases for CalendarNbd {
         }
     }
 
-    fn expected_purchases_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        check_horizon(horizon_days)?;
-        self.survived(counts, control, |alive| alive.expected(horizon_days))
-    }
-
-    fn discounted_purchases_all(
-        &self,
-        counts: Counts<'_>,
-        horizon_days: f64,
-        annual_rate: f64,
-        control: &Control,
-    ) -> Result<Vec<f64>, ModelError> {
-        let delta = daily_rate(horizon_days, annual_rate)?;
-        self.survived(counts, control, |alive| {
-            if delta == 0.0 || horizon_days == 0.0 { alive.expected(horizon_days) } else { alive.discounted(horizon_days, delta) }
-        })
-    }
-
-    fn p_no_purchase_all(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        let (p_alive, distinct, none) = self.if_alive(counts, control, |alive| alive.none(horizon_days))?;
-        Ok(for_each_customer(counts, |i| no_purchase(p_alive[i], none[distinct.of_customer[i] as usize])))
-    }
-
-    fn p_count_all(&self, counts: Counts<'_>, n: u32, horizon_days: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        check_horizon(horizon_days)?;
-        if n == 0 {
-            return self.p_no_purchase_all(counts, horizon_days, control);
-        }
-        self.survived(counts, control, |alive| alive.counts(horizon_days).get(n as usize).copied().unwrap_or(0.0))
-    }
-
-    fn next_purchase_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
-        let (_, distinct, waits) = self.if_alive(counts, control, |alive| median_wait(alive, NEVER))?;
-        Ok(for_each_customer(counts, |i| waits[distinct.of_customer[i] as usize]))
+    fn if_alive(&self, counts: Counts<'_>, control: &Control, f: &OfTheLiving<'_>) -> Result<IfAlive, ModelError> {
+        self.each_alive(counts, control, |alive| f(alive))
     }
 
     fn expected_new_all(&self, counts: Counts<'_>, control: &Control) -> Result<Vec<f64>, ModelError> {
@@ -397,8 +361,7 @@ impl Purchases for CalendarNbd {
 
     fn futures(&self, counts: Counts<'_>, horizon_days: f64, control: &Control) -> Result<Futures, ModelError> {
         check_horizon(horizon_days)?;
-        let (p_alive, distinct, counts) = self.if_alive(counts, control, |alive| shortened(alive.counts(horizon_days)))?;
-        Ok(Futures { p_alive, of_customer: distinct.of_customer, counts })
+        self.each_alive(counts, control, |alive| shortened(alive.counts(horizon_days)))
     }
 
     fn axes(&self) -> Vec<AnyPurchases> {

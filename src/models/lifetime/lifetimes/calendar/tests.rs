@@ -106,7 +106,7 @@ fn without_effects_it_is_pareto_nbd() {
         }
         each("new", &|m| m.expected_new_all(counts, &control).unwrap(), 0.0);
         each("wait", &|m| m.next_purchase_all(counts, &control).unwrap(), 0.02);
-        each("future", &|m| m.futures(counts, 90.0, &control).unwrap().counts.concat().iter().map(|p| f64::from(*p)).collect(), 1e-7);
+        each("future", &|m| m.futures(counts, 90.0, &control).unwrap().values.concat().iter().map(|p| f64::from(*p)).collect(), 1e-7);
     }
 }
 
@@ -389,7 +389,7 @@ fn answers_are_sane_far_from_any_shop() {
             before = (expected, none);
         }
         let futures = model.futures(counts, 90.0, &control).unwrap();
-        for counts in &futures.counts {
+        for counts in &futures.values {
             let total: f64 = counts.iter().map(|p| f64::from(*p)).sum();
             assert!((total - 1.0).abs() < 1e-3, "{model:?}: {total}");
         }
