@@ -125,5 +125,6 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &lifetime::ZERO,
     &segment::RFM,
     &recommend::ITEM_KNN,
+    &recommend::EASE,
     &recommend::POPULARITY,
 ];

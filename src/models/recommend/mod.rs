@@ -1,16 +1,18 @@
-//! Recommendation from who has had what: item-based nearest neighbours, and popularity.
+//! Recommendation from who has had what: item-based nearest neighbours, a linear autoencoder, and popularity.
 //!
 //! Guarantees, for every model: what is excluded is excluded before the selection; never more than k; fewer rather than
 //! padding; equal scores go to the smaller item code; the same list for any number of threads.
 
 mod catalogue;
 mod csr;
+mod ease;
 mod holdout;
 mod item_knn;
 mod popularity;
 
 pub use catalogue::ItemModel;
 pub use csr::Csr;
+pub use ease::{EASE, Ease};
 pub use holdout::{Holdout, last_item_holdout};
 pub use item_knn::{ITEM_KNN, ItemKnn, ItemKnnParams, Similarity};
 pub use popularity::{POPULARITY, Popularity};
