@@ -67,7 +67,8 @@ impl Ease {
         }
         control.report("ease: pairs of items", 0.0);
         let by_item = interactions.transpose();
-        let rows: Result<Vec<Vec<f64>>, ModelError> = (0..n).into_par_iter().map(|i| gram_row(i, &by_item, interactions, control)).collect();
+        let rows: Result<Vec<Vec<f64>>, ModelError> =
+            (0..n).into_par_iter().map(|i| gram_row(i, &by_item, interactions, control)).collect();
         let rows = rows?;
         let gram = Mat::<f64>::from_fn(n, n, |i, j| if i == j { rows[i][j] + l2 } else { rows[i][j] });
         drop(rows);
@@ -84,7 +85,10 @@ impl Ease {
             }
         });
         if weights.iter().any(|w| !w.is_finite()) {
-            return Err(ModelError::NotConverged { model: "ease", detail: format!("weights that are no numbers with l2 = {l2}: raise l2") });
+            return Err(ModelError::NotConverged {
+                model: "ease",
+                detail: format!("weights that are no numbers with l2 = {l2}: raise l2"),
+            });
         }
         control.report("ease: inverse", 1.0);
         Ok(Self { n_items: n, weights })
@@ -174,9 +178,8 @@ mod tests {
     fn every_item_is_the_ridge_regression_on_the_others() {
         let (m, l2) = (random(1, 60, 12), 3.0);
         let ease = fit(&m, l2);
-        let gram = |i: usize, j: usize| {
-            (0..m.n_rows()).filter(|&u| [i, j].iter().all(|x| m.row(u).0.contains(&(*x as u32)))).count() as f64
-        };
+        let gram =
+            |i: usize, j: usize| (0..m.n_rows()).filter(|&u| [i, j].iter().all(|x| m.row(u).0.contains(&(*x as u32)))).count() as f64;
         for j in 0..12 {
             for i in (0..12).filter(|&i| i != j) {
                 let left: f64 = (0..12).filter(|&k| k != j).map(|k| gram(i, k) * f64::from(ease.row(k as u32)[j])).sum();
@@ -204,7 +207,9 @@ mod tests {
                 for s in &out {
                     let sum: f32 = history.iter().map(|&i| ease.row(i)[s.item as usize]).sum();
                     assert!((sum - s.score).abs() < 1e-5);
-                    assert!(s.because.is_some_and(|b| history.iter().all(|&i| ease.row(i)[s.item as usize] <= ease.row(b)[s.item as usize])));
+                    assert!(
+                        s.because.is_some_and(|b| history.iter().all(|&i| ease.row(i)[s.item as usize] <= ease.row(b)[s.item as usize]))
+                    );
                 }
             }
         }
