@@ -12,17 +12,15 @@ use futures::TryStreamExt;
 use super::customers::Customers;
 use super::keys::{Interner, KeyIndex, NO_CODE};
 use crate::events::{Snapshot, kind};
-use crate::models::recommend::Csr;
+use crate::models::recommend::{Csr, Feedback, History};
 
 /// Interactions by customer code. *Strong* ones are purchases and ratings, *weak* ones views and carts of items that the
 /// user has no strong one with. Items are numbered ascending by key.
 #[derive(Debug)]
 pub struct Interactions {
     pub items: KeyIndex,
-    pub strong: Csr,
-    /// Last strong interaction, µs, parallel to `strong`'s entries.
-    pub strong_last_us: Vec<i64>,
-    pub weak: Csr,
+    pub strong: Feedback,
+    pub weak: Feedback,
     /// Their share of the engine's memory.
     memory: MemoryReservation,
 }
@@ -85,24 +83,31 @@ impl Interactions {
         let (items, codes) = interner.finish(item_type)?;
         entries.iter_mut().for_each(|e| e.item = codes[(e.item & !WEAK) as usize] | (e.item & WEAK));
         let entries = merged(&entries, customers.len());
-        let (strong, strong_last_us) = matrix(&entries, true, customers.len(), items.len());
-        let (weak, _) = matrix(&entries, false, customers.len(), items.len());
+        let of = |strong| feedback(&entries, strong, customers.len(), items.len());
+        let (strong, weak) = (of(true), of(false));
         drop(entries);
-        let interactions = Self { items, strong, strong_last_us, weak, memory };
+        let interactions = Self { items, strong, weak, memory };
         interactions.memory.try_resize(interactions.size())?;
         Ok(interactions)
     }
 
     /// Bytes held.
     fn size(&self) -> usize {
-        let matrix = |m: &Csr| m.offsets.len() * size_of::<usize>() + m.columns.len() * (size_of::<u32>() + size_of::<f32>());
-        self.items.size() + matrix(&self.strong) + matrix(&self.weak) + self.strong_last_us.len() * size_of::<i64>()
+        let of = |f: &Feedback| {
+            f.weights.offsets.len() * size_of::<usize>() + f.last_us.len() * (size_of::<u32>() + size_of::<f32>() + size_of::<i64>())
+        };
+        self.items.size() + of(&self.strong) + of(&self.weak)
     }
 
     /// What a user is known by: the strong interactions, or the weak ones of a user who has no strong one.
-    pub fn history(&self, user: u32) -> (&[u32], &[f32]) {
-        let strong = self.strong.row(user as usize);
-        if strong.0.is_empty() { self.weak.row(user as usize) } else { strong }
+    pub fn history(&self, user: u32) -> History<'_> {
+        let strong = self.strong.history(user);
+        if strong.items.is_empty() { self.weak.history(user) } else { strong }
+    }
+
+    /// The interactions that models are fitted to: the strong ones, or the weak ones of a log without.
+    pub fn feedback(&self) -> &Feedback {
+        if self.strong.last_us.is_empty() { &self.weak } else { &self.strong }
     }
 }
 
@@ -137,19 +142,19 @@ fn merged(entries: &[Entry], users: usize) -> Vec<Entry> {
     sorted
 }
 
-fn matrix(entries: &[Entry], strong: bool, users: usize, items: usize) -> (Csr, Vec<i64>) {
+fn feedback(entries: &[Entry], strong: bool, users: usize, items: usize) -> Feedback {
     let mut offsets = vec![0usize; users + 1];
-    let (mut columns, mut last) = (vec![], vec![]);
+    let (mut columns, mut last_us) = (vec![], vec![]);
     for e in entries.iter().filter(|e| (e.item & WEAK == 0) == strong) {
         offsets[e.user as usize + 1] += 1;
         columns.push(e.item & !WEAK);
-        last.push(e.last_us);
+        last_us.push(e.last_us);
     }
     for u in 0..users {
         offsets[u + 1] += offsets[u];
     }
     let values = vec![1.0; columns.len()];
-    (Csr { n_cols: items, offsets, columns, values }, last)
+    Feedback { weights: Csr { n_cols: items, offsets, columns, values }, last_us, ratings: vec![] }
 }
 
 #[cfg(test)]

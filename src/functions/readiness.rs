@@ -67,7 +67,7 @@ impl RelationFunction for Readiness {
             days: (snapshot.as_of_us - snapshot.min_us) as f64 / crate::features::DAY_US as f64,
             valued_repeat_buyers: customers.today().mean_value.iter().filter(|&&v| v > 0.0).count(),
             items: interactions.as_ref().map_or(0, |i| i.items.len()),
-            pairs: interactions.as_ref().map_or(0, |i| i.strong.columns.len().max(i.weak.columns.len())),
+            pairs: interactions.as_ref().map_or(0, |i| i.strong.last_us.len().max(i.weak.last_us.len())),
         };
         Ok(readiness(&snapshot.contract, &facts)?.project(projection)?)
     }

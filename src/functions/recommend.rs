@@ -14,7 +14,7 @@ use super::customer::Lists;
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
 use crate::features::{Interactions, NO_CODE};
-use crate::models::recommend::{ItemModel, Scored, Scratch};
+use crate::models::recommend::{Filter, History, ItemModel, Scored, Scores};
 
 #[derive(Debug)]
 pub struct Recommend;
@@ -55,7 +55,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     nulls: "NULL user → NULL, and no row in FROM. A user who is not in `events` → popular items.",
     method: "Item-based nearest neighbours: score(i) = Σ over the history of the similarity of i to each item, similarities by cosine of TF-IDF weighted columns, each item keeping its 20 nearest, itself counted; or popularity. The auto model is whichever of the two scores better on held-out items.",
     source: "Deshpande & Karypis (2004), Item-based top-N recommendation algorithms, ACM TOIS 22(1)",
-    limits: "The order of events is not used.",
+    limits: "The order of events counts with model_type = 'seq_knn' only.",
     example: "SELECT user_id, rank, item_id, round(score, 3) AS score, reason, source FROM recommend('u0000007', 3)",
 };
 
@@ -135,9 +135,8 @@ impl Recommender {
             }
         }
         let gone = (0..from_model.len() as u32).filter(|&c| from_model[c as usize] == ABSENT).collect();
-        let source = if interactions.strong.columns.is_empty() { &interactions.weak } else { &interactions.strong };
         let mut users = vec![0u32; interactions.items.len()];
-        source.columns.iter().for_each(|&i| users[i as usize] += 1);
+        interactions.feedback().weights.columns.iter().for_each(|&i| users[i as usize] += 1);
         let mut popular: Vec<(u32, f32)> = (0..).zip(&users).filter(|(_, n)| **n > 0).map(|(i, &n)| (i, n as f32)).collect();
         popular.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let names = cast(&interactions.items.array, &DataType::Utf8)?;
@@ -149,33 +148,48 @@ impl Recommender {
     /// The user's list, in event item codes: (item, score, reason).
     fn one(&self, user: u32, work: &mut Work) -> &'static str {
         work.out.clear();
-        let (history, weights) = if user == NO_CODE { (&[][..], &[][..]) } else { self.interactions.history(user) };
-        work.history.clear();
-        work.history.extend(history.iter().zip(weights).map(|(&i, &w)| (self.to_model[i as usize], w)).filter(|(i, _)| *i != ABSENT));
-        work.history.sort_unstable_by_key(|(i, _)| *i);
-        if !work.history.is_empty() {
+        let history = if user == NO_CODE { History::default() } else { self.interactions.history(user) };
+        self.translate(history, work);
+        if !work.items.is_empty() {
             self.by_model(work);
         }
         if !work.out.is_empty() {
             return "model";
         }
         // The model knows nothing of this user, or of the items of this user.
-        let seen = |i: u32| self.exclude_seen && history.binary_search(&i).is_ok();
+        let seen = |i: u32| self.exclude_seen && history.items.binary_search(&i).is_ok();
         let popular = self.popular.iter().filter(|(i, _)| !seen(*i)).take(self.k);
         work.out.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
         "popular"
+    }
+
+    /// The history in item codes of the model, without the items it does not know.
+    fn translate(&self, history: History<'_>, work: &mut Work) {
+        work.entries.clear();
+        let known = history.items.iter().enumerate().map(|(at, &i)| (self.to_model[i as usize], at)).filter(|(i, _)| *i != ABSENT);
+        work.entries.extend(known);
+        work.entries.sort_unstable();
+        work.items.clear();
+        work.weights.clear();
+        work.last_us.clear();
+        for &(item, at) in &work.entries {
+            work.items.push(item);
+            work.weights.push(history.weights[at]);
+            work.last_us.push(history.last_us[at]);
+        }
     }
 
     /// The model's list for the history in `work`, which is what is left out of it.
     fn by_model(&self, work: &mut Work) {
         work.exclude.clear();
         if self.exclude_seen {
-            work.exclude.extend(work.history.iter().map(|(i, _)| *i));
+            work.exclude.extend(&work.items);
         }
         work.exclude.extend(&self.gone);
         work.exclude.sort_unstable();
-        let (items, weights): (Vec<u32>, Vec<f32>) = work.history.iter().copied().unzip();
-        self.fitted.model.recommender.recommend(&items, &weights, &work.exclude, self.k, &mut work.scratch, &mut work.out);
+        let user = History { items: &work.items, weights: &work.weights, last_us: &work.last_us, ratings: &[], user: None };
+        let filter = Filter { exclude: &work.exclude, candidates: None };
+        self.fitted.model.recommender.top_k(user, filter, self.k, &mut work.scores, &mut work.out);
         for s in &mut work.out {
             s.item = self.from_model[s.item as usize];
             s.because = s.because.map(|b| self.from_model[b as usize]).filter(|b| *b != ABSENT);
@@ -186,8 +200,12 @@ impl Recommender {
 /// What one thread needs while it makes lists.
 #[derive(Default)]
 struct Work {
-    scratch: Scratch,
-    history: Vec<(u32, f32)>,
+    scores: Scores,
+    /// Item codes of the model, and where in the history they come from.
+    entries: Vec<(u32, usize)>,
+    items: Vec<u32>,
+    weights: Vec<f32>,
+    last_us: Vec<i64>,
     exclude: Vec<u32>,
     out: Vec<Scored>,
 }
@@ -209,7 +227,7 @@ impl Lists for Recommender {
                 valid.push(is_valid);
                 if is_valid {
                     let from = self.one(user, work);
-                    let verb = if user != NO_CODE && self.interactions.strong.row(user as usize).0.is_empty() { "seen" } else { self.verb };
+                    let verb = if user != NO_CODE && self.interactions.strong.history(user).items.is_empty() { "seen" } else { self.verb };
                     for (r, s) in work.out.iter().enumerate() {
                         rank.push(r as i64 + 1);
                         item.push(s.item);

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lifetime::{Fit, Purchases, Sample};
-use recommend::{Csr, Recommender};
+use recommend::{Feedback, Recommender};
 
 /// What a model answers, and so which functions it can stand behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ pub type Read<M> = fn(&[Part]) -> Result<M, ModelError>;
 pub enum Make {
     Purchases { fit: fn(&Sample<'_>, &Options, &Control) -> Result<Fit<AnyPurchases>, ModelError>, read: Read<AnyPurchases> },
     Rfm,
-    Recommender { fit: fn(&Csr, &Options, &Control) -> Result<AnyRecommender, ModelError>, read: Read<AnyRecommender> },
+    Recommender { fit: fn(&Feedback, &Options, &Control) -> Result<AnyRecommender, ModelError>, read: Read<AnyRecommender> },
 }
 
 impl ModelType {
@@ -126,5 +126,6 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &segment::RFM,
     &recommend::ITEM_KNN,
     &recommend::EASE,
+    &recommend::SEQ_KNN,
     &recommend::POPULARITY,
 ];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::lifetime::Study;
 use crate::features::{Customers, Interactions};
-use crate::models::recommend::{Csr, ItemModel, last_item_holdout};
+use crate::models::recommend::{Feedback, ItemModel, last_item_holdout};
 use crate::models::segment::{Cuts, Rfm, default_rules};
 use crate::models::{AnyRecommender, Control, Make, ModelError, Options, Part};
 use crate::store::Trial;
@@ -56,12 +56,12 @@ pub fn fit(
     match (&options.kind.make, interactions) {
         (Make::Purchases { .. }, _) => study.fit(options, start),
         (Make::Rfm, _) => segment(study.customers),
-        (Make::Recommender { fit, .. }, Some(i)) => recommend(i, &|matrix| fit(matrix, options, study.control), options, study.control),
+        (Make::Recommender { fit, .. }, Some(i)) => recommend(i, &|feedback| fit(feedback, options, study.control), options, study.control),
         (Make::Recommender { .. }, None) => Err(ModelError::TooLittleData("the events have no items".into())),
     }
 }
 
-type FitRecommender<'a> = &'a dyn Fn(&Csr) -> Result<AnyRecommender, ModelError>;
+type FitRecommender<'a> = &'a dyn Fn(&Feedback) -> Result<AnyRecommender, ModelError>;
 
 /// RFM: the cut points of the customers who have purchased.
 fn segment(customers: &Customers) -> Result<Outcome, ModelError> {
@@ -81,26 +81,25 @@ fn segment(customers: &Customers) -> Result<Outcome, ModelError> {
 
 /// A recommender; scored on each user's last item, held out.
 fn recommend(interactions: &Interactions, fit: FitRecommender<'_>, options: &Options, control: &Control) -> Result<Outcome, ModelError> {
-    let strong = !interactions.strong.columns.is_empty();
-    let matrix = if strong { &interactions.strong } else { &interactions.weak };
-    if matrix.columns.is_empty() {
+    let feedback = interactions.feedback();
+    if feedback.last_us.is_empty() {
         return Err(ModelError::TooLittleData("no purchase, rating, view or cart with an item: nothing to recommend from".into()));
     }
-    let recommender = fit(matrix)?;
+    let recommender = fit(feedback)?;
     let items = datafusion::arrow::compute::cast(&interactions.items.array, &datafusion::arrow::datatypes::DataType::Utf8);
     let items = items.map_err(|e| ModelError::TooLittleData(format!("items cannot be written as text: {e}")))?;
     let items = datafusion::arrow::array::AsArray::as_string::<i32>(&items).iter().map(|i| i.unwrap_or_default().to_owned()).collect();
-    let users = (0..matrix.n_rows()).filter(|&u| !matrix.row(u).0.is_empty()).count();
+    let users = (0..feedback.n_users() as u32).filter(|&u| !feedback.history(u).items.is_empty()).count();
     let mut out = Outcome { users: users as u64, metric: Some("ndcg_at_10"), ..Outcome::default() };
     out.parts = ItemModel { items, recommender }.to_parts();
     if options.holdout_days().is_none() {
         return Ok(out);
     }
-    if !strong {
+    if interactions.strong.last_us.is_empty() {
         out.warnings.push("not scored: the log has views and carts only".into());
         return Ok(out);
     }
-    match last_item_holdout(matrix, &interactions.strong_last_us, fit, HOLDOUT_USERS, control)? {
+    match last_item_holdout(feedback, fit, HOLDOUT_USERS, control)? {
         None => out.warnings.push("not scored: no user has two items".into()),
         Some(h) => {
             out.measured("ndcg_at_10", h.ndcg_at_10);

@@ -8,7 +8,7 @@ use faer::Side;
 use faer::linalg::solvers::DenseSolveCore;
 use rayon::prelude::*;
 
-use super::{Csr, Recommender, Scored, Scratch, select_top};
+use super::{Csr, History, Recommender, Scores};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'ease'`.
@@ -32,8 +32,8 @@ pub static EASE: ModelType = ModelType {
     in_auto: false,
     baseline: false,
     make: Make::Recommender {
-        fit: |interactions, options, control| {
-            Ok(Box::new(Ease::fit(interactions, options.number("l2"), options.whole("max_items") as usize, control)?))
+        fit: |feedback, options, control| {
+            Ok(Box::new(Ease::fit(&feedback.weights, options.number("l2"), options.whole("max_items") as usize, control)?))
         },
         read: |parts| Ok(Box::new(Ease::from_parts(parts)?)),
     },
@@ -123,27 +123,22 @@ fn gram_row(i: usize, by_item: &Csr, by_user: &Csr, control: &Control) -> Result
 }
 
 impl Recommender for Ease {
-    fn recommend(&self, history: &[u32], weights: &[f32], exclude: &[u32], k: usize, scratch: &mut Scratch, out: &mut Vec<Scored>) {
-        out.clear();
-        if history.is_empty() {
-            return;
-        }
-        scratch.score.resize(self.n_items.max(scratch.score.len()), 0.0);
-        for (&i, &w) in history.iter().zip(weights) {
-            for (sum, b) in scratch.score.iter_mut().zip(self.row(i)) {
+    fn n_items(&self) -> usize {
+        self.n_items
+    }
+
+    fn score(&self, user: History<'_>, scores: &mut Scores) {
+        let all = scores.all(self.n_items);
+        for (&i, &w) in user.items.iter().zip(user.weights) {
+            for (sum, b) in all.iter_mut().zip(self.row(i)) {
                 *sum += w * b;
             }
         }
-        let open = (0..self.n_items as u32).filter(|i| exclude.binary_search(i).is_err());
-        // What nobody's history speaks for is not recommended.
-        let scored = open.map(|item| Scored { item, score: scratch.score[item as usize], because: None }).filter(|s| s.score > 0.0);
-        select_top(scored.collect(), k, out);
-        for s in out.iter_mut() {
-            let share = |at: usize| weights[at] * self.row(history[at])[s.item as usize];
-            let most = (0..history.len()).max_by(|&a, &b| share(a).total_cmp(&share(b)).then(history[b].cmp(&history[a])));
-            s.because = most.filter(|&at| share(at) > 0.0).map(|at| history[at]);
-        }
-        scratch.score[..self.n_items].fill(0.0);
+    }
+
+    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
+        let shares = user.items.iter().zip(user.weights).map(|(&i, &w)| (w * self.row(i)[item as usize], i));
+        shares.filter(|(share, _)| *share > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, i)| i)
     }
 
     fn to_parts(&self) -> Vec<Part> {
@@ -154,20 +149,7 @@ impl Recommender for Ease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::rngs::StdRng;
-    use rand::{RngExt, SeedableRng};
-
-    fn random(seed: u64, users: usize, items: usize) -> Csr {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let mut m = Csr { n_cols: items, offsets: vec![0], columns: vec![], values: vec![] };
-        for _ in 0..users {
-            let row: Vec<u32> = (0..items as u32).filter(|_| rng.random::<f64>() < 0.25).collect();
-            m.values.extend(row.iter().map(|_| 1.0));
-            m.columns.extend(row);
-            m.offsets.push(m.columns.len());
-        }
-        m
-    }
+    use crate::models::recommend::check;
 
     fn fit(m: &Csr, l2: f64) -> Ease {
         Ease::fit(m, l2, 10_000, &Control::default()).unwrap()
@@ -176,7 +158,7 @@ mod tests {
     /// Each column of B is a ridge regression of its item on all others: its normal equations hold.
     #[test]
     fn every_item_is_the_ridge_regression_on_the_others() {
-        let (m, l2) = (random(1, 60, 12), 3.0);
+        let (m, l2) = (check::random(1, 60, 12).weights, 3.0);
         let ease = fit(&m, l2);
         let gram =
             |i: usize, j: usize| (0..m.n_rows()).filter(|&u| [i, j].iter().all(|x| m.row(u).0.contains(&(*x as u32)))).count() as f64;
@@ -191,35 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn lists_keep_the_guarantees_for_any_number_of_threads() {
-        let m = random(2, 80, 30);
-        let fit = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| fit(&m, 10.0));
-        let ease = fit(1);
-        assert_eq!(ease, fit(3));
-        assert_eq!(Ease::from_parts(&ease.to_parts()).unwrap(), ease);
-        let (mut scratch, mut out) = (Scratch::default(), vec![]);
-        for u in 0..80 {
-            let (history, weights) = m.row(u);
-            for k in [1, 4, 100] {
-                ease.recommend(history, weights, history, k, &mut scratch, &mut out);
-                assert!(out.len() <= k && out.iter().all(|s| history.binary_search(&s.item).is_err() && s.score > 0.0));
-                assert!(out.windows(2).all(|w| w[0].score > w[1].score || (w[0].score == w[1].score && w[0].item < w[1].item)));
-                for s in &out {
-                    let sum: f32 = history.iter().map(|&i| ease.row(i)[s.item as usize]).sum();
-                    assert!((sum - s.score).abs() < 1e-5);
-                    assert!(
-                        s.because.is_some_and(|b| history.iter().all(|&i| ease.row(i)[s.item as usize] <= ease.row(b)[s.item as usize]))
-                    );
-                }
-            }
-        }
-        ease.recommend(&[], &[], &[], 5, &mut scratch, &mut out);
-        assert!(out.is_empty());
+    fn lists_keep_the_guarantees() {
+        check::guarantees(&|f| Ok(Box::new(Ease::fit(&f.weights, 10.0, 100, &Control::default())?)), &EASE.make);
     }
 
     #[test]
     fn too_many_items_are_refused_with_what_they_take_and_what_to_use() {
-        let e = Ease::fit(&random(3, 5, 30), 1.0, 29, &Control::default()).unwrap_err().to_string();
+        let e = Ease::fit(&check::random(3, 5, 30).weights, 1.0, 29, &Control::default()).unwrap_err().to_string();
         assert!(e.contains("30 items") && e.contains("GB") && e.contains("max_items = 30") && e.contains("item_knn"), "{e}");
     }
 }

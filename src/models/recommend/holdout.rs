@@ -3,9 +3,9 @@
 
 use rayon::prelude::*;
 
-use super::{Csr, Popularity, Recommender, Scored, Scratch};
+use super::{Csr, Feedback, Filter, Popularity, Recommender, Scored, Scores};
 use crate::models::metrics::{hit_rate_at_k, ndcg_at_k};
-use crate::models::{Control, ModelError};
+use crate::models::{AnyRecommender, Control, ModelError};
 
 /// How deep the lists are.
 const K: usize = 10;
@@ -26,35 +26,34 @@ fn shuffled(user: u32) -> u64 {
     (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }
 
-/// `last_us` is parallel to the matrix's entries; of equal times the larger item code is the later. At most `max_users`
-/// users with two items or more are ranked. `None` when there is no such user.
+/// Of equal times the larger item code is the later. At most `max_users` users with two items or more are ranked. `None` when there is no such user.
 pub fn last_item_holdout(
-    interactions: &Csr,
-    last_us: &[i64],
-    fit: impl Fn(&Csr) -> Result<Box<dyn Recommender>, ModelError>,
+    feedback: &Feedback,
+    fit: impl Fn(&Feedback) -> Result<AnyRecommender, ModelError>,
     max_users: usize,
     control: &Control,
 ) -> Result<Option<Holdout>, ModelError> {
-    let mut users: Vec<u32> = (0..interactions.n_rows() as u32).filter(|&u| interactions.row(u as usize).0.len() >= 2).collect();
+    let mut users: Vec<u32> = (0..feedback.n_users() as u32).filter(|&u| feedback.history(u).items.len() >= 2).collect();
     users.sort_by_key(|&u| (shuffled(u), u));
     users.truncate(max_users);
     users.sort_unstable();
     if users.is_empty() {
         return Ok(None);
     }
-    let (train, held) = split(interactions, last_us, &users);
+    let (train, held) = split(feedback, &users);
     let model = fit(&train)?;
     let baseline = Popularity::fit(&train, control)?;
     let figures: Result<Vec<[f64; 4]>, ModelError> = users
         .par_iter()
         .zip(&held)
         .map_init(
-            || (Scratch::default(), Vec::new()),
-            |(scratch, out): &mut (Scratch, Vec<Scored>), (&u, &truth)| {
+            || (Scores::default(), Vec::new()),
+            |(scores, out): &mut (Scores, Vec<Scored>), (&u, &truth)| {
                 control.check()?;
-                let (history, weights) = train.row(u as usize);
+                let user = train.history(u);
+                let filter = Filter { exclude: user.items, candidates: None };
                 let mut one = |m: &dyn Recommender| {
-                    m.recommend(history, weights, history, K, scratch, out);
+                    m.top_k(user, filter, K, scores, out);
                     let items: Vec<u32> = out.iter().map(|s| s.item).collect();
                     (ndcg_at_k(&items, &[truth], K), hit_rate_at_k(&items, &[truth], K))
                 };
@@ -74,22 +73,25 @@ pub fn last_item_holdout(
     }))
 }
 
-/// The matrix without the latest item of each of `users` (ascending), and those items.
-fn split(m: &Csr, last_us: &[i64], users: &[u32]) -> (Csr, Vec<u32>) {
-    let mut train = Csr { n_cols: m.n_cols, offsets: vec![0], columns: Vec::with_capacity(m.columns.len()), values: vec![] };
+/// The feedback without the latest item of each of `users` (ascending), and those items.
+fn split(m: &Feedback, users: &[u32]) -> (Feedback, Vec<u32>) {
+    let weights = Csr { n_cols: m.n_items(), offsets: vec![0], columns: Vec::with_capacity(m.last_us.len()), values: vec![] };
+    let mut train = Feedback { weights, last_us: vec![], ratings: vec![] };
     let mut held = Vec::with_capacity(users.len());
-    for u in 0..m.n_rows() {
-        let range = m.offsets[u]..m.offsets[u + 1];
-        let out = users.binary_search(&(u as u32)).ok().and_then(|_| range.clone().max_by_key(|&i| (last_us[i], m.columns[i])));
-        for i in range {
+    for u in 0..m.n_users() as u32 {
+        let user = m.history(u);
+        let out = users.binary_search(&u).ok().and_then(|_| (0..user.items.len()).max_by_key(|&i| (user.last_us[i], user.items[i])));
+        for i in 0..user.items.len() {
             if Some(i) == out {
-                held.push(m.columns[i]);
-            } else {
-                train.columns.push(m.columns[i]);
-                train.values.push(m.values[i]);
+                held.push(user.items[i]);
+                continue;
             }
+            train.weights.columns.push(user.items[i]);
+            train.weights.values.push(user.weights[i]);
+            train.last_us.push(user.last_us[i]);
+            train.ratings.extend(user.ratings.get(i));
         }
-        train.offsets.push(train.columns.len());
+        train.weights.offsets.push(train.weights.columns.len());
     }
     (train, held)
 }

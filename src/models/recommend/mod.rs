@@ -1,62 +1,51 @@
-//! Recommendation from who has had what: item-based nearest neighbours, a linear autoencoder, and popularity.
+//! Recommendation from who has had what: nearest neighbours of items, of items in the order of time, a linear autoencoder, and popularity.
 //!
-//! Guarantees, for every model: what is excluded is excluded before the selection; never more than k; fewer rather than
-//! padding; equal scores go to the smaller item code; the same list for any number of threads.
+//! A model scores items for a [`History`]; selection, filters and ties are the same for all. Guarantees, for every model: what is excluded is excluded
+//! before the selection; never more than k; fewer rather than padding; equal scores go to the smaller item code; the same list for any number of threads.
 
 mod catalogue;
+#[cfg(test)]
+mod check;
 mod csr;
 mod ease;
+mod feedback;
 mod holdout;
 mod item_knn;
+mod neighbours;
 mod popularity;
+mod scores;
+mod seq_knn;
 
 pub use catalogue::ItemModel;
 pub use csr::Csr;
 pub use ease::{EASE, Ease};
+pub use feedback::{Feedback, History};
 pub use holdout::{Holdout, last_item_holdout};
 pub use item_knn::{ITEM_KNN, ItemKnn, ItemKnnParams, Similarity};
 pub use popularity::{POPULARITY, Popularity};
+pub use scores::{Filter, Scored, Scores};
+pub use seq_knn::{SEQ_KNN, SeqKnn, SeqKnnParams};
 
 use std::fmt;
 
 use super::Part;
 
-/// One recommended item.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scored {
-    pub item: u32,
-    pub score: f32,
-    /// The item of the history that contributed most.
-    pub because: Option<u32>,
-}
-
-/// What one thread keeps between calls: all zero outside a call.
-#[derive(Default)]
-pub struct Scratch {
-    score: Vec<f32>,
-    /// Largest single contribution, and whose it was.
-    best: Vec<(f32, u32)>,
-    touched: Vec<u32>,
-}
-
 /// A fitted recommender.
 pub trait Recommender: fmt::Debug + Send + Sync {
-    /// Puts into `out`, which it clears, at most `k` items for a user with this `history` (ascending, with `weights`), the best first, never one of
-    /// `exclude` (ascending).
-    fn recommend(&self, history: &[u32], weights: &[f32], exclude: &[u32], k: usize, scratch: &mut Scratch, out: &mut Vec<Scored>);
+    fn n_items(&self) -> usize;
+
+    /// Puts the scores of items for a user into `scores`, whose sums are all zero: either with [`Scores::add`], or into [`Scores::all`].
+    fn score(&self, user: History<'_>, scores: &mut Scores);
+
+    /// The item of the history that contributed most to the score of `item`; asked for where [`Scores::add`] has not been told.
+    fn because(&self, user: History<'_>, item: u32) -> Option<u32>;
 
     /// The model as tables, to be read back by its type.
     fn to_parts(&self) -> Vec<Part>;
-}
 
-/// Keeps the k best, by descending score, then ascending item.
-fn select_top(mut candidates: Vec<Scored>, k: usize, out: &mut Vec<Scored>) {
-    let better = |a: &Scored, b: &Scored| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item));
-    if candidates.len() > k {
-        candidates.select_nth_unstable_by(k, better);
-        candidates.truncate(k);
+    /// Puts the at most `k` best items for a user into `out`, which it clears: scores above 0, the highest first, equal ones by ascending item.
+    /// The filter works before the selection.
+    fn top_k(&self, user: History<'_>, filter: Filter<'_>, k: usize, scores: &mut Scores, out: &mut Vec<Scored>) {
+        scores::best_scored(self, user, filter, k, scores, out);
     }
-    candidates.sort_unstable_by(better);
-    out.clear();
-    out.extend(candidates);
 }

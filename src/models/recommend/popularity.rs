@@ -1,6 +1,6 @@
 //! The same most chosen items for everybody: the baseline every recommender has to beat.
 
-use super::{Csr, Recommender, Scored, Scratch};
+use super::{Feedback, Filter, History, Recommender, Scored, Scores};
 use crate::models::{Column, Control, Make, ModelError, ModelType, Part, part};
 
 /// `model_type = 'popularity'`.
@@ -11,10 +11,12 @@ pub static POPULARITY: ModelType = ModelType {
     in_auto: true,
     baseline: false,
     make: Make::Recommender {
-        fit: |interactions, _, control| Ok(Box::new(Popularity::fit(interactions, control)?)),
+        fit: |feedback, _, control| Ok(Box::new(Popularity::fit(feedback, control)?)),
         read: |parts| {
             let p = part(parts, "popularity")?;
-            Ok(Box::new(Popularity { items: p.u32("item")?.to_vec(), users: p.f32("users")?.to_vec() }))
+            let items = p.u32("item")?.to_vec();
+            let n_items = items.iter().max().map_or(0, |&i| i as usize + 1);
+            Ok(Box::new(Popularity { n_items, items, users: p.f32("users")?.to_vec() }))
         },
     },
 };
@@ -22,30 +24,56 @@ pub static POPULARITY: ModelType = ModelType {
 /// Items by descending number of users, ties by item code.
 #[derive(Debug, PartialEq)]
 pub struct Popularity {
+    n_items: usize,
     items: Vec<u32>,
     users: Vec<f32>,
 }
 
 impl Popularity {
-    pub fn fit(interactions: &Csr, control: &Control) -> Result<Self, ModelError> {
+    pub fn fit(feedback: &Feedback, control: &Control) -> Result<Self, ModelError> {
         control.check()?;
-        let mut count = vec![0u32; interactions.n_cols];
-        interactions.columns.iter().for_each(|&i| count[i as usize] += 1);
-        let mut items: Vec<u32> = (0..interactions.n_cols as u32).filter(|&i| count[i as usize] > 0).collect();
+        let mut count = vec![0u32; feedback.n_items()];
+        feedback.weights.columns.iter().for_each(|&i| count[i as usize] += 1);
+        let mut items: Vec<u32> = (0..feedback.n_items() as u32).filter(|&i| count[i as usize] > 0).collect();
         items.sort_by_key(|&i| (std::cmp::Reverse(count[i as usize]), i));
         let users = items.iter().map(|&i| count[i as usize] as f32).collect();
-        Ok(Self { items, users })
+        Ok(Self { n_items: feedback.n_items(), items, users })
     }
 }
 
 impl Recommender for Popularity {
-    fn recommend(&self, _: &[u32], _: &[f32], exclude: &[u32], k: usize, _: &mut Scratch, out: &mut Vec<Scored>) {
+    fn n_items(&self) -> usize {
+        self.n_items
+    }
+
+    fn score(&self, _: History<'_>, scores: &mut Scores) {
+        let all = scores.all(self.n_items);
+        self.items.iter().zip(&self.users).for_each(|(&i, &n)| all[i as usize] = n);
+    }
+
+    fn because(&self, _: History<'_>, _: u32) -> Option<u32> {
+        None
+    }
+
+    /// Without a look at the items behind the first k.
+    fn top_k(&self, _: History<'_>, filter: Filter<'_>, k: usize, _: &mut Scores, out: &mut Vec<Scored>) {
         out.clear();
-        let open = self.items.iter().zip(&self.users).filter(|(i, _)| exclude.binary_search(i).is_err());
+        let open = self.items.iter().zip(&self.users).filter(|(i, _)| filter.passes(**i));
         out.extend(open.take(k).map(|(&item, &score)| Scored { item, score, because: None }));
     }
 
     fn to_parts(&self) -> Vec<Part> {
         vec![Part::new("popularity", vec![("item", Column::U32(self.items.clone())), ("users", Column::F32(self.users.clone()))])]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::recommend::check;
+
+    #[test]
+    fn lists_keep_the_guarantees() {
+        check::guarantees(&|f| Ok(Box::new(Popularity::fit(f, &Control::default())?)), &POPULARITY.make);
     }
 }
