@@ -1,5 +1,7 @@
 //! Who has had to do with what: the user × item matrices that recommendations are made of.
 
+use std::sync::OnceLock;
+
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int8Type, Int64Type};
 use datafusion::common::{Result, exec_err};
@@ -21,6 +23,8 @@ pub struct Interactions {
     pub items: KeyIndex,
     pub strong: Feedback,
     pub weak: Feedback,
+    /// The transpose of [`Interactions::feedback`], once somebody needs it.
+    by_item: OnceLock<Csr>,
     /// Their share of the engine's memory.
     memory: MemoryReservation,
 }
@@ -86,7 +90,7 @@ impl Interactions {
         let of = |strong| feedback(&entries, strong, customers.len(), items.len());
         let (strong, weak) = (of(true), of(false));
         drop(entries);
-        let interactions = Self { items, strong, weak, memory };
+        let interactions = Self { items, strong, weak, by_item: OnceLock::new(), memory };
         interactions.memory.try_resize(interactions.size())?;
         Ok(interactions)
     }
@@ -103,6 +107,15 @@ impl Interactions {
     pub fn history(&self, user: u32) -> History<'_> {
         let strong = self.strong.history(user);
         if strong.items.is_empty() { self.weak.history(user) } else { strong }
+    }
+
+    /// Who has had each item: the transpose of [`Interactions::feedback`].
+    pub fn by_item(&self) -> Result<&Csr> {
+        if self.by_item.get().is_none() {
+            let f = self.feedback();
+            self.memory.try_grow((f.n_items() + 1) * size_of::<usize>() + f.last_us.len() * (size_of::<u32>() + size_of::<f32>()))?;
+        }
+        Ok(self.by_item.get_or_init(|| self.feedback().weights.transpose()))
     }
 
     /// The interactions that models are fitted to: the strong ones, or the weak ones of a log without.

@@ -40,7 +40,7 @@ pub struct CallArgs {
 }
 
 impl CallArgs {
-    /// Checks the constants of a call. Columns (`ArgKind::User`, `ArgKind::Column`) are not looked at.
+    /// Checks the constants of a call. Keys and columns are not looked at.
     pub fn new(spec: &'static FunctionSpec, values: Vec<Option<ScalarValue>>) -> Result<Self> {
         if values.len() > spec.arguments.len() {
             return plan_err!("{}", spec.wrong_count(values.len()));
@@ -163,7 +163,7 @@ fn time(v: &ScalarValue) -> Option<i64> {
 
 fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()> {
     let fine = match argument.kind {
-        ArgKind::User | ArgKind::Column => true,
+        ArgKind::User | ArgKind::Item | ArgKind::Column | ArgKind::List => true,
         ArgKind::DaysOrInfinity if endless(v) => true,
         ArgKind::Days | ArgKind::DaysOrInfinity => match span(v) {
             None => false,
@@ -182,7 +182,7 @@ fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()
         },
         ArgKind::Count => integer(v).is_some_and(|n| (1..=100_000).contains(&n)),
         ArgKind::Whole => integer(v).is_some_and(|n| n >= 0),
-        ArgKind::Model | ArgKind::Text => v.try_as_str().flatten().is_some(),
+        ArgKind::Model | ArgKind::Text | ArgKind::Query => v.try_as_str().flatten().is_some(),
         ArgKind::Flag => matches!(v, ScalarValue::Boolean(_)),
         ArgKind::Number => number(v).is_some(),
         ArgKind::Share => number(v).is_some_and(|n| n > 0.0 && n < 1.0),

@@ -1,4 +1,4 @@
-//! Functions of one customer: what they share, and the engine's view of them.
+//! Functions of one customer, or of one item: what they share, and the engine's view of them.
 //!
 //! A function is registered *unbound*. Before a query runs, the planner replaces every call by a copy that holds a
 //! [`Bound`]; an unbound call that is run after all answers with an error, never with NULL.
@@ -22,7 +22,7 @@ use super::pin::{KeyTypes, Pin};
 use super::spec::{ArgKind, FunctionSpec};
 use crate::features::{Customers, to_indices};
 
-/// A function of a customer (the first argument) and constants.
+/// A function of keys, the first argument among them, and of constants.
 #[async_trait]
 pub trait CustomerFunction: Send + Sync + fmt::Debug {
     fn spec(&self) -> &'static FunctionSpec;
@@ -35,8 +35,9 @@ pub trait CustomerFunction: Send + Sync + fmt::Debug {
 
 /// Lists of rows made on demand, for answers too large to keep for everybody.
 pub trait Lists: Send + Sync {
-    /// One list a row; `codes` has [`crate::features::NO_CODE`] where `users` is NULL or unknown.
-    fn lists(&self, users: &ArrayRef, codes: &[u32]) -> Result<ArrayRef>;
+    /// One list a row. `keys` are the call's keys in their order; `codes` are those of the customers where the first key is one, with
+    /// [`crate::features::NO_CODE`] where it is NULL or unknown.
+    fn lists(&self, keys: &[ArrayRef], codes: &[u32]) -> Result<ArrayRef>;
 }
 
 /// How a bound function answers.
@@ -61,12 +62,12 @@ impl fmt::Debug for Bound {
 }
 
 impl Bound {
-    /// The answer for every user of a column.
-    fn answer(&self, users: &ArrayRef) -> Result<ArrayRef> {
-        let codes = self.customers.keys.lookup(users)?;
+    /// The answer for every row of keys.
+    fn answer(&self, keys: &[ArrayRef], of_users: bool) -> Result<ArrayRef> {
+        let codes = if of_users { self.customers.keys.lookup(&keys[0])? } else { vec![] };
         match &self.kernel {
             Kernel::Values(values) => Ok(take(values, &to_indices(&codes), None)?),
-            Kernel::Lists(lists) => lists.lists(users, &codes),
+            Kernel::Lists(lists) => lists.lists(keys, &codes),
         }
     }
 }
@@ -92,11 +93,15 @@ impl CustomerUdf {
         ScalarUDF::from(Self { bound: Some(bound), ..self.clone() })
     }
 
-    /// The constants of a call, by position; the first argument is the user.
+    /// The constants of a call, by position, without its keys.
     pub fn call_args(&self, args: &[Expr]) -> Result<CallArgs> {
         let spec = self.function.spec();
-        let mut values = vec![None];
-        for (i, e) in args.iter().enumerate().skip(1) {
+        let mut values = vec![];
+        for (i, e) in args.iter().enumerate() {
+            if spec.arguments.get(i).is_some_and(|a| a.kind.is_key()) {
+                values.push(None);
+                continue;
+            }
             match constant(e) {
                 Some(v) => values.push(Some(v)),
                 None => return plan_err!("{}", not_constant(spec, i)),
@@ -151,13 +156,14 @@ pub fn coerced(spec: &FunctionSpec, i: usize, given: &DataType) -> Result<DataTy
     let Some(argument) = spec.arguments.get(i) else { return plan_err!("{}", spec.wrong_count(i + 1)) };
     let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let fine = match argument.kind {
-        ArgKind::User | ArgKind::Column => !given.is_nested(),
+        ArgKind::User | ArgKind::Item | ArgKind::Column => !given.is_nested(),
+        ArgKind::List => matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)),
         ArgKind::Days | ArgKind::DaysOrInfinity => {
             text || given.is_numeric() || matches!(given, DataType::Interval(_) | DataType::Duration(_))
         }
         ArgKind::Count | ArgKind::Whole => given.is_integer(),
         ArgKind::Number | ArgKind::Share => given.is_numeric(),
-        ArgKind::Model | ArgKind::Text => text,
+        ArgKind::Model | ArgKind::Text | ArgKind::Query => text,
         ArgKind::Flag => given == &DataType::Boolean,
         ArgKind::Time => text || given.is_temporal(),
     };
@@ -198,7 +204,8 @@ impl ScalarUDFImpl for CustomerUdf {
             coerced(spec, i, f.data_type())?;
         }
         // Constants that are known already are checked now; a placeholder is checked when it is bound.
-        let constants = args.scalar_arguments.iter().enumerate().map(|(i, v)| if i == 0 { None } else { v.cloned() }).collect();
+        let given = args.scalar_arguments.iter().zip(spec.arguments);
+        let constants = given.map(|(v, a)| if a.kind.is_key() { None } else { v.cloned() }).collect();
         CallArgs::new(spec, constants)?;
         Ok(Arc::new(Field::new(spec.name, self.function.data_type(self.types.as_ref()), true)))
     }
@@ -218,9 +225,12 @@ impl ScalarUDFImpl for CustomerUdf {
                 self.name()
             );
         };
-        let constant = matches!(args.args[0], ColumnarValue::Scalar(_));
-        let users = args.args[0].to_array(if constant { 1 } else { args.number_rows })?;
-        let mut out = bound.answer(&users)?;
+        let arguments = self.function.spec().arguments;
+        let keys: Vec<&ColumnarValue> = args.args.iter().zip(arguments).filter(|(_, a)| a.kind.is_key()).map(|(v, _)| v).collect();
+        let constant = keys.iter().all(|k| matches!(k, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let keys = keys.iter().map(|k| k.to_array(rows)).collect::<Result<Vec<_>>>()?;
+        let mut out = bound.answer(&keys, arguments[0].kind == ArgKind::User)?;
         if out.data_type() != args.return_field.data_type() {
             out = cast(&out, args.return_field.data_type())?;
         }

@@ -96,7 +96,7 @@ impl CustomerFunction for ExplainClv {
 type Reason = (&'static str, Option<f64>, Option<f64>, String);
 
 impl Lists for Explainer {
-    fn lists(&self, users: &ArrayRef, codes: &[u32]) -> Result<ArrayRef> {
+    fn lists(&self, keys: &[ArrayRef], codes: &[u32]) -> Result<ArrayRef> {
         let mut known: Vec<u32> = codes.iter().copied().filter(|c| *c != NO_CODE).collect();
         known.sort_unstable();
         known.dedup();
@@ -108,7 +108,7 @@ impl Lists for Explainer {
         let explained =
             self.fitted.model.explain(counts, p.spending(), &self.typical, self.days, self.rate, &control).map_err(fit_error)?;
         let order_values = self.fitted.model.order_values(p.spending());
-        let nulls = users.logical_nulls();
+        let nulls = keys[0].logical_nulls();
         let (mut prediction, mut baseline, mut valid, mut offsets) = (vec![], vec![], vec![], vec![0_i32]);
         let (mut rank, mut feature, mut value, mut contribution, mut text) = (vec![], vec![], vec![], vec![], vec![]);
         for (row, code) in codes.iter().enumerate() {

@@ -31,6 +31,7 @@ mod pin;
 mod prelude;
 mod purchase_count_prob;
 mod purchase_prob;
+mod ranking;
 mod readiness;
 mod recommend;
 mod relation;
@@ -38,6 +39,8 @@ mod rfm;
 mod rfm_rules;
 mod rfm_summary;
 mod segment;
+mod similar_items;
+mod similar_users;
 mod simulate_shop;
 mod spec;
 mod total_value;
@@ -50,6 +53,7 @@ pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf
 pub use model_versions::record as model_record;
 pub use pin::{Backtested, KeyTypes, Margins, Memo, Pin, Versioned, blocking};
 pub use prelude::fit_error;
+pub use ranking::aggregates as ranking_metrics;
 pub use relation::{AnswerTable, LazyExec, MakeRows, PinSource, RelationFunction, as_answer_table};
 pub use rfm_rules::read as read_rfm_rules;
 pub use rfm_summary::{RfmSummary, as_rfm_summary};
@@ -74,6 +78,8 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
     &recommend::Recommend,
     &rfm::RfmFunction,
     &segment::Segment,
+    &similar_items::SimilarItems,
+    &similar_users::SimilarUsers,
     &total_value::TotalValue,
 ];
 
@@ -103,6 +109,7 @@ pub fn specs() -> impl Iterator<Item = &'static FunctionSpec> {
     all.extend(RELATION_FUNCTIONS.iter().map(|f| f.spec()));
     all.push(&rfm_summary::SPEC);
     all.push(&clv_sum::SPEC);
+    all.extend(ranking::RANKING_METRICS.iter().map(|(spec, _)| *spec));
     all.sort_by_key(|s| s.name);
     all.into_iter()
 }

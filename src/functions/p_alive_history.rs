@@ -118,7 +118,7 @@ impl Histories {
 }
 
 impl Lists for Histories {
-    fn lists(&self, _: &ArrayRef, codes: &[u32]) -> Result<ArrayRef> {
+    fn lists(&self, _: &[ArrayRef], codes: &[u32]) -> Result<ArrayRef> {
         let (mut offsets, mut valid) = (vec![0_i32], vec![]);
         let (mut day, mut p_alive, mut purchases) = (vec![], vec![], vec![]);
         for &code in codes {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
 use datafusion::error::DataFusionError;
@@ -81,6 +82,8 @@ pub trait Pin: Send + Sync {
     fn state(&self) -> &SessionState;
     fn store(&self) -> &Store;
     fn memo(&self) -> &Memo;
+    /// The rows of a query that stands in a call, run once for a whole query.
+    async fn query(&self, sql: &str) -> Result<Arc<RecordBatch>>;
     async fn snapshot(&self) -> Result<Arc<Snapshot>>;
     async fn customers(&self) -> Result<Arc<Customers>>;
     async fn interactions(&self) -> Result<Arc<Interactions>>;

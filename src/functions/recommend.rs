@@ -1,20 +1,22 @@
 //! `recommend(user_id, k)`: what to offer a customer next.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StringBuilder, StructArray, UInt32Array,
+    Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StringBuilder, StructArray, UInt32Array,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{Field, FieldRef, Fields};
+use datafusion::common::plan_err;
 
 use super::common::{MODEL, USER};
 use super::customer::Lists;
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
-use crate::features::{Interactions, NO_CODE};
-use crate::models::recommend::{Filter, History, ItemModel, Scored, Scores};
+use crate::features::{Customers, Interactions, NO_CODE};
+use crate::models::recommend::{Filter, History, ItemModel, Scored, Scores, cosine_of_sets};
 
 #[derive(Debug)]
 pub struct Recommend;
@@ -34,6 +36,24 @@ static SPEC: FunctionSpec = FunctionSpec {
             about: "leave out what the list is made from: items bought or rated, or else viewed",
         },
         Argument { name: "repeat", kind: ArgKind::Flag, default: Some("false"), about: "TRUE offers bought items again: for consumables" },
+        Argument {
+            name: "candidates",
+            kind: ArgKind::Query,
+            default: Some("all items"),
+            about: "(SELECT item_id FROM ...): only these items",
+        },
+        Argument {
+            name: "exclude",
+            kind: ArgKind::Query,
+            default: Some("none"),
+            about: "(SELECT item_id FROM ...): never these items; or (SELECT user_id, item_id FROM ...): not to these users",
+        },
+        Argument {
+            name: "diversity",
+            kind: ArgKind::Number,
+            default: Some("0"),
+            about: "from 0 to 1: how much likeness to what stands above it in the list takes from an item",
+        },
     ],
     returns: "List<Struct{rank, item_id, score, reason, source}>",
     unit: "score: the model's own scale, comparable within a list",
@@ -50,11 +70,13 @@ static SPEC: FunctionSpec = FunctionSpec {
         "The list is made from the user's purchases and ratings; a user who has none is served from views and carts.",
         "Never an item already bought or rated unless repeat => true (or exclude_seen => false), nor, for a user served from views and carts, one of those; never more than k; fewer rows rather than padding. Filters work before the selection; ties go to the smaller item key.",
         "A user without any history, or with none the model can go on from, gets the most popular items, with source = 'popular'.",
+        "candidates and exclude are queries of their own, run once for the call; they do not see the relations around it.",
+        "diversity => d takes items one by one, each time the one of the largest (1 − d)·score/best score − d·(largest likeness to those taken); likeness is the cosine of who has had two items. rank is the order in which they were taken.",
         "In FROM: recommend(k => 10) for everybody, recommend('u1', 5), recommend((SELECT user_id FROM vip), 5), FROM vip v, recommend(v.user_id, 5).",
     ],
     nulls: "NULL user → NULL, and no row in FROM. A user who is not in `events` → popular items.",
     method: "Item-based nearest neighbours: score(i) = Σ over the history of the similarity of i to each item, similarities by cosine of TF-IDF weighted columns, each item keeping its 20 nearest, itself counted; or popularity. The auto model is whichever of the two scores better on held-out items.",
-    source: "Deshpande & Karypis (2004), Item-based top-N recommendation algorithms, ACM TOIS 22(1)",
+    source: "Deshpande & Karypis (2004), Item-based top-N recommendation algorithms, ACM TOIS 22(1); diversity: Carbonell & Goldstein (1998), The use of MMR, SIGIR",
     limits: "The order of events counts with model_type = 'seq_knn' only.",
     example: "SELECT user_id, rank, item_id, round(score, 3) AS score, reason, source FROM recommend('u0000007', 3)",
 };
@@ -83,16 +105,30 @@ struct Recommender {
     /// Event item code → model item code, and back.
     to_model: Vec<u32>,
     from_model: Vec<u32>,
-    /// Model codes whose items are not in the events, ascending: never offered.
-    gone: Vec<u32>,
+    /// Which items of the model may be offered at all, where that is not all.
+    open_in_model: Option<Vec<bool>>,
+    /// Items not to be offered to a customer, by code: event item codes, ascending.
+    barred: HashMap<u32, Vec<u32>>,
     /// Event item codes by descending number of users, ties by code, with that number.
     popular: Vec<(u32, f32)>,
     names: StringArray,
-    k: usize,
-    exclude_seen: bool,
+    ask: Ask,
     /// What users have done with the items of their strong interactions.
     verb: &'static str,
 }
+
+/// What a call asks for.
+struct Ask {
+    k: usize,
+    exclude_seen: bool,
+    diversity: f64,
+    candidates: Option<Arc<RecordBatch>>,
+    exclude: Option<Arc<RecordBatch>>,
+}
+
+/// With diversity, the list is taken from this many times k of the best, and from so many at least.
+const POOL: usize = 5;
+const LEAST_POOL: usize = 50;
 
 #[async_trait]
 impl CustomerFunction for Recommend {
@@ -105,62 +141,110 @@ impl CustomerFunction for Recommend {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
+        let diversity = args.number("diversity", 0.0);
+        if !(0.0..=1.0).contains(&diversity) {
+            return plan_err!("recommend(): diversity = {diversity}: allowed is a number from 0 to 1. Form: {}", SPEC.signature());
+        }
         let interactions = pin.interactions().await?;
         let fitted = pin.recommender(args.text("model")).await?;
-        let k = args.whole("k", 10) as usize;
-        let exclude_seen = args.flag("exclude_seen", true) && !args.flag("repeat", false);
+        let query = async |name: &str| match args.text(name) {
+            Some(sql) => {
+                pin.query(sql).await.map(Some).or_else(|e| plan_err!("recommend(): {name} => ({sql}): {}", e.find_root().strip_backtrace()))
+            }
+            None => Ok(None),
+        };
+        let ask = Ask {
+            k: args.whole("k", 10) as usize,
+            exclude_seen: args.flag("exclude_seen", true) && !args.flag("repeat", false),
+            diversity,
+            candidates: query("candidates").await?,
+            exclude: query("exclude").await?,
+        };
         let customers = pin.customers().await?;
-        blocking(Control::default(), move |_| {
-            let bought = customers.orders.iter().any(|&o| o > 0);
-            Ok(Kernel::Lists(Arc::new(Recommender::new(interactions, fitted, k, exclude_seen, bought)?)))
-        })
-        .await
+        blocking(Control::default(), move |_| Ok(Kernel::Lists(Arc::new(Recommender::new(&customers, interactions, fitted, ask)?)))).await
     }
 }
 
+/// The item codes of a query's column.
+fn item_codes(interactions: &Interactions, rows: &RecordBatch, column: usize) -> Result<Vec<u32>> {
+    interactions.items.lookup(rows.column(column))
+}
+
 impl Recommender {
-    fn new(
-        interactions: Arc<Interactions>,
-        fitted: Arc<Versioned<ItemModel>>,
-        k: usize,
-        exclude_seen: bool,
-        anybody_bought: bool,
-    ) -> Result<Self> {
+    fn new(customers: &Customers, interactions: Arc<Interactions>, fitted: Arc<Versioned<ItemModel>>, ask: Ask) -> Result<Self> {
         let known: ArrayRef = Arc::new(StringArray::from_iter_values(&fitted.model.items));
         let from_model = interactions.items.lookup(&known)?;
-        let mut to_model = vec![ABSENT; interactions.items.len()];
+        let n = interactions.items.len();
+        let mut to_model = vec![ABSENT; n];
         for (code, &at) in from_model.iter().enumerate() {
             if at != ABSENT {
                 to_model[at as usize] = code as u32;
             }
         }
-        let gone = (0..from_model.len() as u32).filter(|&c| from_model[c as usize] == ABSENT).collect();
-        let mut users = vec![0u32; interactions.items.len()];
+        let mut open = vec![ask.candidates.is_none(); n];
+        if let Some(rows) = &ask.candidates {
+            if rows.num_columns() != 1 {
+                return plan_err!("recommend(): candidates => (query) must have one column, the items, not {}", rows.num_columns());
+            }
+            item_codes(&interactions, rows, 0)?.into_iter().filter(|i| *i != NO_CODE).for_each(|i| open[i as usize] = true);
+        }
+        let mut barred: HashMap<u32, Vec<u32>> = HashMap::new();
+        match ask.exclude.as_deref().map(|rows| (rows, rows.num_columns())) {
+            None => {}
+            Some((rows, 1)) => {
+                item_codes(&interactions, rows, 0)?.into_iter().filter(|i| *i != NO_CODE).for_each(|i| open[i as usize] = false)
+            }
+            Some((rows, 2)) => {
+                let users = customers.keys.lookup(rows.column(0))?;
+                for (user, item) in
+                    users.into_iter().zip(item_codes(&interactions, rows, 1)?).filter(|(u, i)| *u != NO_CODE && *i != NO_CODE)
+                {
+                    barred.entry(user).or_default().push(item);
+                }
+                barred.values_mut().for_each(|items| items.sort_unstable());
+            }
+            Some((_, n)) => {
+                return plan_err!("recommend(): exclude => (query) must have the items, or users and items: one column or two, not {n}");
+            }
+        }
+        let in_model: Vec<bool> = from_model.iter().map(|&at| at != ABSENT && open[at as usize]).collect();
+        let open_in_model = in_model.contains(&false).then_some(in_model);
+        let mut users = vec![0u32; n];
         interactions.feedback().weights.columns.iter().for_each(|&i| users[i as usize] += 1);
-        let mut popular: Vec<(u32, f32)> = (0..).zip(&users).filter(|(_, n)| **n > 0).map(|(i, &n)| (i, n as f32)).collect();
+        let mut popular: Vec<(u32, f32)> =
+            (0..).zip(&users).filter(|(i, n)| **n > 0 && open[*i as usize]).map(|(i, &n)| (i, n as f32)).collect();
         popular.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let names = cast(&interactions.items.array, &DataType::Utf8)?;
         let names = datafusion::arrow::array::AsArray::as_string::<i32>(&names).clone();
-        let verb = if anybody_bought { "bought" } else { "rated" };
-        Ok(Self { to_model, from_model, gone, popular, names, k, exclude_seen, verb, interactions, fitted })
+        let verb = if customers.orders.iter().any(|&o| o > 0) { "bought" } else { "rated" };
+        if ask.diversity > 0.0 {
+            interactions.by_item()?;
+        }
+        Ok(Self { to_model, from_model, open_in_model, barred, popular, names, ask, verb, interactions, fitted })
     }
 
     /// The user's list, in event item codes: (item, score, reason).
-    fn one(&self, user: u32, work: &mut Work) -> &'static str {
+    fn one(&self, user: u32, work: &mut Work) -> Result<&'static str> {
         work.out.clear();
         let history = if user == NO_CODE { History::default() } else { self.interactions.history(user) };
+        let barred = self.barred.get(&user).map_or(&[][..], Vec::as_slice);
+        let pool = if self.ask.diversity > 0.0 { (POOL * self.ask.k).max(LEAST_POOL) } else { self.ask.k };
         self.translate(history, work);
         if !work.items.is_empty() {
-            self.by_model(work);
+            self.by_model(barred, pool, work);
         }
-        if !work.out.is_empty() {
-            return "model";
+        let mut source = "model";
+        if work.out.is_empty() {
+            // The model knows nothing of this user, or of the items of this user.
+            source = "popular";
+            let seen = |i: u32| self.ask.exclude_seen && history.items.binary_search(&i).is_ok();
+            let popular = self.popular.iter().filter(|(i, _)| !seen(*i) && barred.binary_search(i).is_err()).take(pool);
+            work.out.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
         }
-        // The model knows nothing of this user, or of the items of this user.
-        let seen = |i: u32| self.exclude_seen && history.items.binary_search(&i).is_ok();
-        let popular = self.popular.iter().filter(|(i, _)| !seen(*i)).take(self.k);
-        work.out.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
-        "popular"
+        if self.ask.diversity > 0.0 {
+            self.diversify(&mut work.out)?;
+        }
+        Ok(source)
     }
 
     /// The history in item codes of the model, without the items it does not know.
@@ -180,20 +264,39 @@ impl Recommender {
     }
 
     /// The model's list for the history in `work`, which is what is left out of it.
-    fn by_model(&self, work: &mut Work) {
+    fn by_model(&self, barred: &[u32], k: usize, work: &mut Work) {
         work.exclude.clear();
-        if self.exclude_seen {
+        if self.ask.exclude_seen {
             work.exclude.extend(&work.items);
         }
-        work.exclude.extend(&self.gone);
+        work.exclude.extend(barred.iter().map(|&i| self.to_model[i as usize]).filter(|i| *i != ABSENT));
         work.exclude.sort_unstable();
         let user = History { items: &work.items, weights: &work.weights, last_us: &work.last_us, ratings: &[], user: None };
-        let filter = Filter { exclude: &work.exclude, candidates: None };
-        self.fitted.model.recommender.top_k(user, filter, self.k, &mut work.scores, &mut work.out);
+        let filter = Filter { exclude: &work.exclude, candidates: self.open_in_model.as_deref() };
+        self.fitted.model.recommender.top_k(user, filter, k, &mut work.scores, &mut work.out);
         for s in &mut work.out {
             s.item = self.from_model[s.item as usize];
             s.because = s.because.map(|b| self.from_model[b as usize]).filter(|b| *b != ABSENT);
         }
+    }
+
+    /// Takes k of a list, best first, by maximal marginal relevance; of equal items the one that stands first.
+    fn diversify(&self, list: &mut Vec<Scored>) -> Result<()> {
+        let by_item = self.interactions.by_item()?;
+        let (d, best) = (self.ask.diversity, list.first().map_or(1.0, |s| f64::from(s.score)));
+        let mut likeness = vec![0f64; list.len()];
+        let mut taken: Vec<usize> = vec![];
+        while taken.len() < self.ask.k.min(list.len()) {
+            let open = (0..list.len()).filter(|at| !taken.contains(at));
+            let worth = |at: usize| (1.0 - d) * f64::from(list[at].score) / best - d * likeness[at];
+            let Some(next) = open.max_by(|&a, &b| worth(a).total_cmp(&worth(b)).then(b.cmp(&a))) else { break };
+            taken.push(next);
+            for (at, most) in likeness.iter_mut().enumerate() {
+                *most = most.max(cosine_of_sets(by_item.row(list[at].item as usize).0, by_item.row(list[next].item as usize).0));
+            }
+        }
+        *list = taken.into_iter().map(|at| list[at]).collect();
+        Ok(())
     }
 }
 
@@ -215,18 +318,18 @@ thread_local! {
 }
 
 impl Lists for Recommender {
-    fn lists(&self, users: &ArrayRef, codes: &[u32]) -> Result<ArrayRef> {
+    fn lists(&self, keys: &[ArrayRef], codes: &[u32]) -> Result<ArrayRef> {
         let (mut offsets, mut valid) = (vec![0i32], Vec::with_capacity(codes.len()));
         let (mut rank, mut item, mut score) = (vec![], vec![], vec![]);
         let (mut reason, mut source) = (StringBuilder::new(), StringBuilder::new());
         // The literal NULL is an array without a validity buffer.
-        let nulls = users.logical_nulls();
-        WORK.with_borrow_mut(|work| {
+        let nulls = keys[0].logical_nulls();
+        WORK.with_borrow_mut(|work| -> Result<()> {
             for (i, &user) in codes.iter().enumerate() {
                 let is_valid = nulls.as_ref().is_none_or(|n| n.is_valid(i));
                 valid.push(is_valid);
                 if is_valid {
-                    let from = self.one(user, work);
+                    let from = self.one(user, work)?;
                     let verb = if user != NO_CODE && self.interactions.strong.history(user).items.is_empty() { "seen" } else { self.verb };
                     for (r, s) in work.out.iter().enumerate() {
                         rank.push(r as i64 + 1);
@@ -242,7 +345,8 @@ impl Lists for Recommender {
                 }
                 offsets.push(item.len() as i32);
             }
-        });
+            Ok(())
+        })?;
         let items = take(&self.interactions.items.array, &UInt32Array::from(item), None)?;
         let fields = item_fields(items.data_type().clone());
         let columns: Vec<ArrayRef> = vec![

@@ -9,6 +9,8 @@ use crate::text::did_you_mean;
 pub enum ArgKind {
     /// A customer's key, of any scalar type; may be a column.
     User,
+    /// An item's key, of any scalar type; may be a column.
+    Item,
     /// A span of time: an INTERVAL, or a number of days.
     Days,
     /// The same, or 'infinity'.
@@ -31,13 +33,22 @@ pub enum ArgKind {
     Time,
     /// A column of the aggregated relation.
     Column,
+    /// A list, or a column of lists.
+    List,
+    /// A query in parentheses, run on its own: a constant of the call.
+    Query,
 }
 
 impl ArgKind {
+    /// Whether an argument is a key, which may differ from row to row.
+    pub fn is_key(self) -> bool {
+        matches!(self, Self::User | Self::Item)
+    }
+
     /// The kind as it stands in help and messages.
     pub fn label(self) -> &'static str {
         match self {
-            Self::User => "any scalar",
+            Self::User | Self::Item => "any scalar",
             Self::Days => "INTERVAL, days or '90 days'",
             Self::DaysOrInfinity => "INTERVAL, days, '90 days' or 'infinity'",
             Self::Share => "number between 0 and 1",
@@ -49,6 +60,8 @@ impl ArgKind {
             Self::Text => "text",
             Self::Time => "date or timestamp",
             Self::Column => "column",
+            Self::List => "list",
+            Self::Query => "query in parentheses",
         }
     }
 }

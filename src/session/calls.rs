@@ -51,7 +51,7 @@ pub fn by_position(spec: &FunctionSpec, args: Vec<FunctionArg>, user_optional: b
                 if out[i].is_some() {
                     return Err(format!("{}(): {} is given twice", spec.name, spec.arguments[i].name));
                 }
-                out[i] = Some(expression(spec, value)?);
+                out[i] = Some(expression(spec, spec.arguments[i].kind, value)?);
                 continue;
             }
             FunctionArg::Unnamed(_) => return Err(spec.wrong_count(given)),
@@ -60,7 +60,7 @@ pub fn by_position(spec: &FunctionSpec, args: Vec<FunctionArg>, user_optional: b
         if out[at].is_some() {
             return Err(format!("{}(): {} is given twice", spec.name, spec.arguments[at].name));
         }
-        out[at] = Some(expression(spec, value)?);
+        out[at] = Some(expression(spec, spec.arguments[at].kind, value)?);
     }
     let missing =
         spec.arguments.iter().zip(&out).find(|(a, v)| a.default.is_none() && v.is_none() && !(user_optional && a.kind == ArgKind::User));
@@ -70,8 +70,12 @@ pub fn by_position(spec: &FunctionSpec, args: Vec<FunctionArg>, user_optional: b
     }
 }
 
-fn expression(spec: &FunctionSpec, arg: FunctionArgExpr) -> Result<ast::Expr, String> {
+fn expression(spec: &FunctionSpec, kind: ArgKind, arg: FunctionArgExpr) -> Result<ast::Expr, String> {
     match arg {
+        // A query is run on its own: its text is the constant.
+        FunctionArgExpr::Expr(ast::Expr::Subquery(query)) if kind == ArgKind::Query => {
+            Ok(ast::Expr::Value(ast::Value::SingleQuotedString(query.to_string()).into()))
+        }
         FunctionArgExpr::Expr(e) => Ok(e),
         other => Err(format!("{}(): '{other}' is not an argument. Form: {}", spec.name, spec.signature())),
     }
@@ -212,14 +216,15 @@ impl CallPlanner {
                 if has(&user, |e| matches!(e, Expr::Column(_))) {
                     return plan_err!("{}(): {user} is not a column of a relation to the left", spec.name);
                 }
-                if has(&user, |e| matches!(e, Expr::OuterReferenceColumn(..))) {
-                    let node = LateralCall::try_new(call(user.clone()), user, spec.name)?;
+                let outer = |e: &Expr| has(e, |e| matches!(e, Expr::OuterReferenceColumn(..)));
+                if outer(&user) || constants.iter().any(outer) {
+                    let node = LateralCall::try_new(call(user.clone()), user, spec)?;
                     return Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }));
                 }
                 (LogicalPlanBuilder::empty(true).build()?, user)
             }
         };
-        expand(LogicalPlanBuilder::from(input), vec![], call(user.clone()), user, qualified(spec.name, function, &self.engine), false)
+        expand(LogicalPlanBuilder::from(input), vec![], call(user.clone()), user, qualified(spec, function, &self.engine), false)
     }
 
     /// A relation of all users: `user_id`.
@@ -236,10 +241,15 @@ impl CallPlanner {
 /// The columns of a per-customer function in FROM, as (qualifier, name): the user, then the fields.
 type Names = Vec<(Option<TableReference>, String)>;
 
-fn qualified(name: &str, function: &dyn CustomerFunction, engine: &Engine) -> Names {
+fn qualified(spec: &FunctionSpec, function: &dyn CustomerFunction, engine: &Engine) -> Names {
     let fields = struct_fields(&function.data_type(engine)).unwrap_or_default();
-    let names = std::iter::once("user_id".to_owned()).chain(fields.iter().map(|f| f.name().clone()));
-    names.map(|n| (Some(TableReference::bare(name)), n)).collect()
+    let names = std::iter::once(key_column(spec).to_owned()).chain(fields.iter().map(|f| f.name().clone()));
+    names.map(|n| (Some(TableReference::bare(spec.name)), n)).collect()
+}
+
+/// The column of a call in FROM that holds its first key.
+fn key_column(spec: &FunctionSpec) -> &'static str {
+    if spec.arguments.first().is_some_and(|a| a.kind == ArgKind::Item) { "item_id" } else { "user_id" }
 }
 
 /// The fields of a struct, or of a list of structs.
@@ -286,18 +296,18 @@ impl TypeIn for Expr {
 pub struct LateralCall {
     call: Expr,
     user: Expr,
-    name: &'static str,
+    spec: &'static FunctionSpec,
     schema: DFSchemaRef,
 }
 
 impl LateralCall {
-    fn try_new(call: Expr, user: Expr, name: &'static str) -> Result<Self> {
+    fn try_new(call: Expr, user: Expr, spec: &'static FunctionSpec) -> Result<Self> {
         use datafusion::logical_expr::ExprSchemable;
         let empty = DFSchema::empty();
-        let mut fields = vec![Arc::new(Field::new("user_id", user.get_type(&empty)?, true))];
+        let mut fields = vec![Arc::new(Field::new(key_column(spec), user.get_type(&empty)?, true))];
         fields.extend(struct_fields(&call.get_type(&empty)?)?.into_iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))));
-        let schema = fields.into_iter().map(|f| (Some(TableReference::bare(name)), f)).collect();
-        Ok(Self { call, user, name, schema: Arc::new(DFSchema::new_with_metadata(schema, Default::default())?) })
+        let schema = fields.into_iter().map(|f| (Some(TableReference::bare(spec.name)), f)).collect();
+        Ok(Self { call, user, spec, schema: Arc::new(DFSchema::new_with_metadata(schema, Default::default())?) })
     }
 }
 
@@ -330,7 +340,7 @@ impl UserDefinedLogicalNodeCore for LateralCall {
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, _: Vec<LogicalPlan>) -> Result<Self> {
         match <[Expr; 2]>::try_from(exprs) {
-            Ok([call, user]) => Self::try_new(call, user, self.name),
+            Ok([call, user]) => Self::try_new(call, user, self.spec),
             Err(e) => plan_err!("a lateral call has two expressions, not {}", e.len()),
         }
     }
@@ -375,7 +385,7 @@ fn lower(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Join(join) = &plan else { return Ok(Transformed::no(plan)) };
     let (leaf, joins) = left_spine(&join.right);
     let Some(call) = find_call(leaf) else { return Ok(Transformed::no(plan)) };
-    let name = call.name;
+    let name = call.spec.name;
     let outer = match join.join_type {
         JoinType::Inner => false,
         JoinType::Left if joins.is_empty() => true,
@@ -438,7 +448,7 @@ impl AnalyzerRule for LowerLateralCalls {
             if let LogicalPlan::Extension(e) = p
                 && let Some(call) = e.node.as_any().downcast_ref::<LateralCall>()
             {
-                let name = call.name;
+                let name = call.spec.name;
                 return plan_err!(
                     "{name}() of a column of an outer query stands in FROM only (after a comma, in CROSS JOIN, or in [LEFT] JOIN ... ON TRUE), \
                      not in this subquery: use unnest({name}(...)) or a join"

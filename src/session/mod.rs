@@ -27,7 +27,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use crate::config::TenureConfig;
-use crate::functions::{CUSTOMER_FUNCTIONS, ClvSum, CustomerUdf, RfmSummary};
+use crate::functions::{CUSTOMER_FUNCTIONS, ClvSum, CustomerUdf, RfmSummary, ranking_metrics};
 use crate::models::OnProgress;
 use crate::store::Store;
 use binding::BindingPlanner;
@@ -113,6 +113,7 @@ impl Session {
         }
         ctx.register_udaf(AggregateUDF::from(RfmSummary::default()));
         ctx.register_udaf(AggregateUDF::from(ClvSum::default()));
+        ranking_metrics().for_each(|m| ctx.register_udaf(m));
         let weak = ctx.state_weak_ref();
         engine.find_contract_by(move || {
             let shared = weak.upgrade()?;

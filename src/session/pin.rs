@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
+use datafusion::execution::context::SQLOptions;
 use datafusion::functions::expr_fn::abs;
 use datafusion::functions_aggregate::expr_fn::{max, sum};
 use datafusion::logical_expr::{JoinType, cast, col, ident, lit};
@@ -126,6 +129,13 @@ impl QueryPin {
             true => format!("{:x}", hash_of(self.margins().await?.as_ref())),
             false => String::new(),
         };
+        // A query of a call answers as its relations are now.
+        let mut queries = String::new();
+        for argument in args.spec.arguments.iter().filter(|a| a.kind == ArgKind::Query) {
+            if let Some(sql) = args.text(argument.name) {
+                queries += &format!("{:x} ", content_of(self.query(sql).await?.as_ref())?);
+            }
+        }
         // What a model with covariates knows besides the purchases may change without them.
         let mut known = String::new();
         if args.spec.arguments.iter().any(|a| a.kind == ArgKind::Model)
@@ -134,7 +144,7 @@ impl QueryPin {
         {
             known = format!("{:x}", context(self, &fitted).await?.fingerprint());
         }
-        Ok(format!("{:?} {active:?} {rules} {margins} {known}", self.config))
+        Ok(format!("{:?} {active:?} {rules} {margins} {queries} {known}", self.config))
     }
 
     /// `tenure.margin`; or each customer's margin on the items they bought, everybody's for who bought none with a margin; or 1.
@@ -348,6 +358,13 @@ fn hash_of(margins: &Margins) -> u64 {
     }
 }
 
+/// A number for rows in any order.
+fn content_of(rows: &RecordBatch) -> Result<u64> {
+    let mut hashes = vec![0; rows.num_rows()];
+    create_hashes(rows.columns(), &RandomState::with_seed(1), &mut hashes)?;
+    Ok(hashes.iter().fold(rows.num_rows() as u64, |sum, h| sum.wrapping_add(*h)))
+}
+
 fn exhausted(e: &DataFusionError) -> bool {
     matches!(e.find_root(), DataFusionError::ResourcesExhausted(_))
 }
@@ -385,6 +402,18 @@ impl Pin for QueryPin {
 
     fn memo(&self) -> &Memo {
         &self.memo
+    }
+
+    async fn query(&self, sql: &str) -> Result<Arc<RecordBatch>> {
+        let read = async {
+            let ctx = SessionContext::new_with_state(self.state.clone());
+            let plan = ctx.state().create_logical_plan(sql).await?;
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+            let rows = ctx.execute_logical_plan(plan).await?;
+            let schema = Arc::clone(rows.schema().inner());
+            Ok(concat_batches(&schema, &rows.collect().await?)?)
+        };
+        self.memo.get(format!("query {sql}"), read).await
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>> {

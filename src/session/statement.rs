@@ -343,7 +343,8 @@ impl VisitorMut for Prepare {
         }
         let FunctionArguments::List(list) = &mut call.args else { return ControlFlow::Continue(()) };
         let named = list.args.iter().any(|a| !matches!(a, FunctionArg::Unnamed(_)));
-        if !named && list.args.len() >= spec.required() && list.args.len() <= spec.arguments.len() {
+        let queries = spec.arguments.iter().any(|a| a.kind == ArgKind::Query);
+        if !named && !queries && list.args.len() >= spec.required() && list.args.len() <= spec.arguments.len() {
             return ControlFlow::Continue(());
         }
         let values = match by_position(spec, list.args.clone(), false) {
@@ -368,7 +369,7 @@ fn unknown_call(call: &ast::Function) -> Option<String> {
         FunctionArg::Named { name, .. } => spec.position(&name.value).ok(),
         _ => None,
     })?;
-    (spec.arguments[argument].kind != ArgKind::Column)
+    (!matches!(spec.arguments[argument].kind, ArgKind::Column | ArgKind::List))
         .then(|| format!("there is no function {name}(); did you mean {near}()? Form: {}", spec.signature()))
 }
 

@@ -25,12 +25,17 @@ async fn every_customer_function_alone_together_null_and_unknown() {
     ask(&s, "CREATE TABLE log AS SELECT * FROM simulate_shop(users => 120, days => 200, seed => 9)").await;
     ask(&s, "CREATE VIEW events AS SELECT * FROM log UNION ALL SELECT '客户' AS user_id, ts, event_type, '绿茶' AS item_id, category, quantity, \
              amount, order_id, channel, session_id, rating, referrer_user_id, currency FROM log WHERE user_id = 'u0000001'").await;
-    ask(&s, "CREATE TABLE asked AS SELECT * FROM (VALUES (1, 'u0000001'), (2, NULL), (3, 'nobody'), (4, '客户'), (5, 'u0000001'), (6, 'u0000003'), (7, '')) AS t(n, id)").await;
+    ask(&s, "CREATE TABLE asked AS SELECT * FROM (VALUES (1, 'u0000001', 'P00001'), (2, NULL, NULL), (3, 'nobody', 'nothing'), (4, '客户', '绿茶'), (5, 'u0000001', 'P00001'), \
+             (6, 'u0000003', 'P00003'), (7, '', '')) AS t(n, customer, item)").await;
     for f in CUSTOMER_FUNCTIONS {
         let name = f.spec().name;
         // A count, where one must be given.
         let more = if f.spec().required() > 1 { ", 1" } else { "" };
-        let all = one(&ask(&s, &format!("SELECT n, {name}(id{more}) AS v FROM asked ORDER BY n")).await);
+        let (id, alone) = match f.spec().arguments[0].kind {
+            ArgKind::Item => ("item", ["'P00001'", "NULL", "'nothing'", "'绿茶'"]),
+            _ => ("customer", ["'u0000001'", "NULL", "'nobody'", "'客户'"]),
+        };
+        let all = one(&ask(&s, &format!("SELECT n, {name}({id}{more}) AS v FROM asked ORDER BY n")).await);
         let values = all.column(1);
         assert!(values.is_null(1), "{name}(NULL) is NULL");
         assert_eq!(shown(values, 0), shown(values, 4), "{name}: the same user twice");
@@ -39,11 +44,11 @@ async fn every_customer_function_alone_together_null_and_unknown() {
             assert!(values.is_null(2) && values.is_null(6), "{name} of an unknown user is NULL");
         }
         assert!(values.is_valid(3), "{name} of a non-ASCII key");
-        for (i, id) in ["'u0000001'", "NULL", "'nobody'", "'客户'"].iter().enumerate() {
-            let single = one(&ask(&s, &format!("SELECT {name}({id}{more}) AS v")).await);
-            assert_eq!(shown(single.column(0), 0), shown(values, i), "{name}({id}) alone and in a column");
+        for (i, key) in alone.iter().enumerate() {
+            let single = one(&ask(&s, &format!("SELECT {name}({key}{more}) AS v")).await);
+            assert_eq!(shown(single.column(0), 0), shown(values, i), "{name}({key}) alone and in a column");
         }
-        let none = ask(&s, &format!("SELECT {name}(id{more}) AS v FROM asked WHERE n > 100")).await;
+        let none = ask(&s, &format!("SELECT {name}({id}{more}) AS v FROM asked WHERE n > 100")).await;
         assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 0, "{name} of no rows");
         let nulls = one(&ask(&s, &format!("SELECT {name}(CAST(NULL AS VARCHAR){more}) AS v FROM asked")).await);
         assert_eq!(nulls.column(0).null_count(), 7, "{name} of NULLs only");

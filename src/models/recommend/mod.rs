@@ -15,6 +15,7 @@ mod neighbours;
 mod popularity;
 mod scores;
 mod seq_knn;
+mod similar;
 
 pub use catalogue::ItemModel;
 pub use csr::Csr;
@@ -25,6 +26,7 @@ pub use item_knn::{ITEM_KNN, ItemKnn, ItemKnnParams, Similarity};
 pub use popularity::{POPULARITY, Popularity};
 pub use scores::{Filter, Scored, Scores};
 pub use seq_knn::{SEQ_KNN, SeqKnn, SeqKnnParams};
+pub use similar::{Likeness, Shared, Similar, cosine_of_sets, most_similar};
 
 use std::fmt;
 
