@@ -104,7 +104,7 @@ fn item_knn(c: &mut Criterion) {
         m.columns.extend(row);
         m.offsets.push(m.columns.len());
     }
-    let m = Feedback { last_us: vec![0; m.columns.len()], weights: m, ratings: vec![] };
+    let m = Feedback { last_us: vec![0; m.columns.len()], weights: m, ratings: vec![], goals: vec![] };
     let params = ItemKnnParams { similarity: Similarity::TfIdf, neighbours: 20 };
     let mut group = c.benchmark_group("recommend");
     group.sample_size(10);

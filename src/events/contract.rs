@@ -2,7 +2,7 @@
 
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, plan_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
 
 use super::kernels::{constant_kind, kind_of, money_of, order_key_of};
 use super::kinds::{EventMap, kind};
@@ -121,7 +121,7 @@ impl Contract {
     }
 
     /// Rows with a user and a time, in the columns `user_id, ts_us, kind` and, where the relation has them, `millionths`,
-    /// `order_key` (always), `item_id`, `channel`.
+    /// `order_key` (always), `item_id`, `channel`, `rating` (NULL where it is no number).
     pub fn canonical(&self, input: LogicalPlan, map: &EventMap) -> Result<LogicalPlan> {
         let schema = input.schema().clone();
         let get = |c| self.expr(&schema, c);
@@ -147,6 +147,7 @@ impl Contract {
             out.push(cast(item, t.clone()).alias("item_id"));
         }
         out.extend(get(EventColumn::Channel).map(|c| c.alias("channel")));
+        out.extend(get(EventColumn::Rating).map(|r| try_cast(r, DataType::Float32).alias("rating")));
         LogicalPlanBuilder::from(input).filter(user.is_not_null().and(ts.is_not_null()))?.project(out)?.build()
     }
 }

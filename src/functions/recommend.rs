@@ -16,7 +16,7 @@ use super::customer::Lists;
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
 use crate::features::{Customers, Interactions, NO_CODE};
-use crate::models::recommend::{Filter, History, ItemModel, Scored, Scores, cosine_of_sets};
+use crate::models::recommend::{ABSENT, Feedback, Filter, History, ItemCodes, ItemModel, Scored, Scores, Translated, cosine_of_sets};
 
 #[derive(Debug)]
 pub struct Recommend;
@@ -96,15 +96,12 @@ fn list_field(item_type: DataType) -> FieldRef {
     Arc::new(Field::new_list_field(DataType::Struct(item_fields(item_type)), true))
 }
 
-/// Item codes of the model that are no longer, or not yet, in the events.
-const ABSENT: u32 = NO_CODE;
-
 struct Recommender {
     interactions: Arc<Interactions>,
+    /// The interactions as the model weighs them.
+    feedback: Arc<Feedback>,
     fitted: Arc<Versioned<ItemModel>>,
-    /// Event item code → model item code, and back.
-    to_model: Vec<u32>,
-    from_model: Vec<u32>,
+    codes: ItemCodes,
     /// Which items of the model may be offered at all, where that is not all.
     open_in_model: Option<Vec<bool>>,
     /// Items not to be offered to a customer, by code: event item codes, ascending.
@@ -173,14 +170,9 @@ fn item_codes(interactions: &Interactions, rows: &RecordBatch, column: usize) ->
 impl Recommender {
     fn new(customers: &Customers, interactions: Arc<Interactions>, fitted: Arc<Versioned<ItemModel>>, ask: Ask) -> Result<Self> {
         let known: ArrayRef = Arc::new(StringArray::from_iter_values(&fitted.model.items));
-        let from_model = interactions.items.lookup(&known)?;
         let n = interactions.items.len();
-        let mut to_model = vec![ABSENT; n];
-        for (code, &at) in from_model.iter().enumerate() {
-            if at != ABSENT {
-                to_model[at as usize] = code as u32;
-            }
-        }
+        let codes = ItemCodes::new(interactions.items.lookup(&known)?, n);
+        let feedback = interactions.weighted(&fitted.model.weights)?;
         let mut open = vec![ask.candidates.is_none(); n];
         if let Some(rows) = &ask.candidates {
             if rows.num_columns() != 1 {
@@ -207,7 +199,7 @@ impl Recommender {
                 return plan_err!("recommend(): exclude => (query) must have the items, or users and items: one column or two, not {n}");
             }
         }
-        let in_model: Vec<bool> = from_model.iter().map(|&at| at != ABSENT && open[at as usize]).collect();
+        let in_model: Vec<bool> = codes.all().iter().map(|&at| at != ABSENT && open[at as usize]).collect();
         let open_in_model = in_model.contains(&false).then_some(in_model);
         let mut users = vec![0u32; n];
         interactions.feedback().weights.columns.iter().for_each(|&i| users[i as usize] += 1);
@@ -220,25 +212,25 @@ impl Recommender {
         if ask.diversity > 0.0 {
             interactions.by_item()?;
         }
-        Ok(Self { to_model, from_model, open_in_model, barred, popular, names, ask, verb, interactions, fitted })
+        Ok(Self { feedback, codes, open_in_model, barred, popular, names, ask, verb, interactions, fitted })
     }
 
     /// The user's list, in event item codes: (item, score, reason).
     fn one(&self, user: u32, work: &mut Work) -> Result<&'static str> {
         work.out.clear();
-        let history = if user == NO_CODE { History::default() } else { self.interactions.history(user) };
+        let history = if user == NO_CODE { History::default() } else { self.interactions.history(&self.feedback, user) };
         let barred = self.barred.get(&user).map_or(&[][..], Vec::as_slice);
         let pool = if self.ask.diversity > 0.0 { (POOL * self.ask.k).max(LEAST_POOL) } else { self.ask.k };
-        self.translate(history, work);
-        if !work.items.is_empty() {
-            self.by_model(barred, pool, work);
+        let seen = self.seen(user);
+        if !work.translated.of(history, &self.codes).items.is_empty() {
+            self.by_model(seen, barred, pool, work);
         }
         let mut source = "model";
         if work.out.is_empty() {
             // The model knows nothing of this user, or of the items of this user.
             source = "popular";
-            let seen = |i: u32| self.ask.exclude_seen && history.items.binary_search(&i).is_ok();
-            let popular = self.popular.iter().filter(|(i, _)| !seen(*i) && barred.binary_search(i).is_err()).take(pool);
+            let popular =
+                self.popular.iter().filter(|(i, _)| seen.binary_search(i).is_err() && barred.binary_search(i).is_err()).take(pool);
             work.out.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
         }
         if self.ask.diversity > 0.0 {
@@ -247,36 +239,26 @@ impl Recommender {
         Ok(source)
     }
 
-    /// The history in item codes of the model, without the items it does not know.
-    fn translate(&self, history: History<'_>, work: &mut Work) {
-        work.entries.clear();
-        let known = history.items.iter().enumerate().map(|(at, &i)| (self.to_model[i as usize], at)).filter(|(i, _)| *i != ABSENT);
-        work.entries.extend(known);
-        work.entries.sort_unstable();
-        work.items.clear();
-        work.weights.clear();
-        work.last_us.clear();
-        for &(item, at) in &work.entries {
-            work.items.push(item);
-            work.weights.push(history.weights[at]);
-            work.last_us.push(history.last_us[at]);
+    /// What is not offered again: the items of the strong interactions, or of the weak ones of a user without.
+    fn seen(&self, user: u32) -> &[u32] {
+        if !self.ask.exclude_seen || user == NO_CODE {
+            return &[];
         }
+        let strong = self.interactions.strong.history(user).items;
+        if strong.is_empty() { self.interactions.weak.history(user).items } else { strong }
     }
 
-    /// The model's list for the history in `work`, which is what is left out of it.
-    fn by_model(&self, barred: &[u32], k: usize, work: &mut Work) {
+    /// The model's list for the history in `work`.
+    fn by_model(&self, seen: &[u32], barred: &[u32], k: usize, work: &mut Work) {
         work.exclude.clear();
-        if self.ask.exclude_seen {
-            work.exclude.extend(&work.items);
-        }
-        work.exclude.extend(barred.iter().map(|&i| self.to_model[i as usize]).filter(|i| *i != ABSENT));
+        work.exclude.extend(seen.iter().chain(barred).filter_map(|&i| self.codes.to_model(i)));
         work.exclude.sort_unstable();
-        let user = History { items: &work.items, weights: &work.weights, last_us: &work.last_us, ratings: &[], user: None };
+        let user = work.translated.history(None);
         let filter = Filter { exclude: &work.exclude, candidates: self.open_in_model.as_deref() };
         self.fitted.model.recommender.top_k(user, filter, k, &mut work.scores, &mut work.out);
         for s in &mut work.out {
-            s.item = self.from_model[s.item as usize];
-            s.because = s.because.map(|b| self.from_model[b as usize]).filter(|b| *b != ABSENT);
+            s.item = self.codes.from_model(s.item).unwrap_or(ABSENT);
+            s.because = s.because.and_then(|b| self.codes.from_model(b));
         }
     }
 
@@ -304,11 +286,7 @@ impl Recommender {
 #[derive(Default)]
 struct Work {
     scores: Scores,
-    /// Item codes of the model, and where in the history they come from.
-    entries: Vec<(u32, usize)>,
-    items: Vec<u32>,
-    weights: Vec<f32>,
-    last_us: Vec<i64>,
+    translated: Translated,
     exclude: Vec<u32>,
     out: Vec<Scored>,
 }
@@ -330,14 +308,17 @@ impl Lists for Recommender {
                 valid.push(is_valid);
                 if is_valid {
                     let from = self.one(user, work)?;
-                    let verb = if user != NO_CODE && self.interactions.strong.history(user).items.is_empty() { "seen" } else { self.verb };
+                    let strong = if user == NO_CODE { &[] } else { self.interactions.strong.history(user).items };
                     for (r, s) in work.out.iter().enumerate() {
                         rank.push(r as i64 + 1);
                         item.push(s.item);
                         score.push(f64::from(s.score));
                         match (from, s.because) {
                             ("popular", _) => reason.append_value("popular"),
-                            (_, Some(b)) => reason.append_value(format!("{verb} {}", self.names.value(b as usize))),
+                            (_, Some(b)) => {
+                                let verb = if strong.binary_search(&b).is_ok() { self.verb } else { "seen" };
+                                reason.append_value(format!("{verb} {}", self.names.value(b as usize)));
+                            }
                             _ => reason.append_null(),
                         }
                         source.append_value(from);

@@ -101,6 +101,12 @@ impl ModelType {
         }
     }
 
+    /// Its own options, those of its family and those of all.
+    pub fn all_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
+        let family: &[OptionSpec] = if self.family() == Family::Recommend { recommend::EVENT_OPTIONS } else { &[] };
+        self.options.iter().chain(family).chain(SHARED_OPTIONS)
+    }
+
     /// The type of that name, letter case ignored.
     pub fn of(name: &str) -> Option<&'static Self> {
         MODEL_TYPES.iter().copied().find(|t| t.name.eq_ignore_ascii_case(name))

@@ -110,7 +110,7 @@ pub struct Options {
 impl Options {
     /// Checks what was given; an unknown option or a value out of range is named, with what is allowed.
     pub fn new(kind: &'static ModelType, given: &[(String, String)]) -> Result<Self, String> {
-        let all: Vec<&'static OptionSpec> = kind.options.iter().chain(SHARED_OPTIONS).collect();
+        let all: Vec<&'static OptionSpec> = kind.all_options().collect();
         let mut values = BTreeMap::new();
         for (name, value) in given {
             let Some(spec) = all.iter().find(|s| s.name.eq_ignore_ascii_case(name)) else {
@@ -171,7 +171,7 @@ mod tests {
         for kind in MODEL_TYPES {
             let options = Options::new(kind, &[]).unwrap();
             assert_eq!(options.holdout_days(), Some(HOLDOUT_DAYS));
-            assert!(kind.options.iter().chain(SHARED_OPTIONS).all(|s| s.accepts(options.get(s.name))));
+            assert!(kind.all_options().all(|s| s.accepts(options.get(s.name))));
         }
         let of = |name: &str, value: &str| Options::new(MODEL_TYPES[0], &[(name.into(), value.into())]);
         assert_eq!(of("Holdout", "12 weeks").unwrap().holdout_days(), Some(84.0));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::lifetime::Study;
 use crate::features::{Customers, Interactions};
-use crate::models::recommend::{Feedback, ItemModel, last_item_holdout};
+use crate::models::recommend::{EventWeights, Feedback, ItemModel, last_item_holdout};
 use crate::models::segment::{Cuts, Rfm, default_rules};
 use crate::models::{AnyRecommender, Control, Make, ModelError, Options, Part};
 use crate::store::Trial;
@@ -81,7 +81,9 @@ fn segment(customers: &Customers) -> Result<Outcome, ModelError> {
 
 /// A recommender; scored on each user's last item, held out.
 fn recommend(interactions: &Interactions, fit: FitRecommender<'_>, options: &Options, control: &Control) -> Result<Outcome, ModelError> {
-    let feedback = interactions.feedback();
+    let weights = EventWeights::of(options);
+    let feedback = interactions.weighted(&weights).map_err(|e| ModelError::TooLittleData(e.strip_backtrace()))?;
+    let feedback = feedback.as_ref();
     if feedback.last_us.is_empty() {
         return Err(ModelError::TooLittleData("no purchase, rating, view or cart with an item: nothing to recommend from".into()));
     }
@@ -91,7 +93,7 @@ fn recommend(interactions: &Interactions, fit: FitRecommender<'_>, options: &Opt
     let items = datafusion::arrow::array::AsArray::as_string::<i32>(&items).iter().map(|i| i.unwrap_or_default().to_owned()).collect();
     let users = (0..feedback.n_users() as u32).filter(|&u| !feedback.history(u).items.is_empty()).count();
     let mut out = Outcome { users: users as u64, metric: Some("ndcg_at_10"), ..Outcome::default() };
-    out.parts = ItemModel { items, recommender }.to_parts();
+    out.parts = ItemModel { items, weights, recommender }.to_parts();
     if options.holdout_days().is_none() {
         return Ok(out);
     }

@@ -16,7 +16,7 @@ pub fn random(seed: u64, users: usize, items: usize) -> Feedback {
     }
     weights.values = vec![1.0; weights.columns.len()];
     let last_us = weights.columns.iter().map(|_| rng.random_range(0..50)).collect();
-    Feedback { weights, last_us, ratings: vec![] }
+    Feedback { weights, last_us, ratings: vec![], goals: vec![] }
 }
 
 fn list(model: &dyn Recommender, user: History<'_>, filter: Filter<'_>, k: usize, scores: &mut Scores) -> Vec<Scored> {

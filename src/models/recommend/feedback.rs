@@ -11,6 +11,8 @@ pub struct Feedback {
     pub last_us: Vec<i64>,
     /// The rating of each, parallel to the entries, NaN without one; empty where nobody rates.
     pub ratings: Vec<f32>,
+    /// Which of the entries are what is to be foreseen, parallel to them; empty where all are.
+    pub goals: Vec<bool>,
 }
 
 /// One user's row of [`Feedback`]; the slices are parallel.
@@ -29,6 +31,11 @@ pub struct History<'a> {
 impl Feedback {
     pub fn n_users(&self) -> usize {
         self.weights.n_rows()
+    }
+
+    /// Whether an entry is what is to be foreseen.
+    pub fn is_goal(&self, entry: usize) -> bool {
+        self.goals.get(entry).copied().unwrap_or(true)
     }
 
     pub fn n_items(&self) -> usize {

@@ -26,14 +26,15 @@ fn shuffled(user: u32) -> u64 {
     (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }
 
-/// Of equal times the larger item code is the later. At most `max_users` users with two items or more are ranked. `None` when there is no such user.
+/// Of equal times the larger item code is the later. At most `max_users` users with two items or more, one of them a goal, are ranked. `None` when there
+/// is no such user.
 pub fn last_item_holdout(
     feedback: &Feedback,
     fit: impl Fn(&Feedback) -> Result<AnyRecommender, ModelError>,
     max_users: usize,
     control: &Control,
 ) -> Result<Option<Holdout>, ModelError> {
-    let mut users: Vec<u32> = (0..feedback.n_users() as u32).filter(|&u| feedback.history(u).items.len() >= 2).collect();
+    let mut users: Vec<u32> = (0..feedback.n_users() as u32).filter(|&u| last_goal(feedback, u).is_some()).collect();
     users.sort_by_key(|&u| (shuffled(u), u));
     users.truncate(max_users);
     users.sort_unstable();
@@ -73,23 +74,30 @@ pub fn last_item_holdout(
     }))
 }
 
-/// The feedback without the latest item of each of `users` (ascending), and those items.
+/// The entry to hold out of a user's row: the latest goal, where something stays that is no later.
+fn last_goal(m: &Feedback, user: u32) -> Option<usize> {
+    let range = m.weights.offsets[user as usize]..m.weights.offsets[user as usize + 1];
+    let last = range.clone().filter(|&at| m.is_goal(at)).max_by_key(|&at| (m.last_us[at], m.weights.columns[at]))?;
+    range.into_iter().any(|at| at != last && m.last_us[at] <= m.last_us[last]).then_some(last)
+}
+
+/// The feedback without the latest goal of each of `users` (ascending) and what came after it, and those goals.
 fn split(m: &Feedback, users: &[u32]) -> (Feedback, Vec<u32>) {
     let weights = Csr { n_cols: m.n_items(), offsets: vec![0], columns: Vec::with_capacity(m.last_us.len()), values: vec![] };
-    let mut train = Feedback { weights, last_us: vec![], ratings: vec![] };
+    let mut train = Feedback { weights, last_us: vec![], ratings: vec![], goals: vec![] };
     let mut held = Vec::with_capacity(users.len());
-    for u in 0..m.n_users() as u32 {
-        let user = m.history(u);
-        let out = users.binary_search(&u).ok().and_then(|_| (0..user.items.len()).max_by_key(|&i| (user.last_us[i], user.items[i])));
-        for i in 0..user.items.len() {
-            if Some(i) == out {
-                held.push(user.items[i]);
+    for u in 0..m.n_users() {
+        let out = users.binary_search(&(u as u32)).ok().and_then(|_| last_goal(m, u as u32));
+        held.extend(out.map(|at| m.weights.columns[at]));
+        for at in m.weights.offsets[u]..m.weights.offsets[u + 1] {
+            if out.is_some_and(|out| at == out || m.last_us[at] > m.last_us[out]) {
                 continue;
             }
-            train.weights.columns.push(user.items[i]);
-            train.weights.values.push(user.weights[i]);
-            train.last_us.push(user.last_us[i]);
-            train.ratings.extend(user.ratings.get(i));
+            train.weights.columns.push(m.weights.columns[at]);
+            train.weights.values.push(m.weights.values[at]);
+            train.last_us.push(m.last_us[at]);
+            train.ratings.extend(m.ratings.get(at));
+            train.goals.extend(m.goals.get(at));
         }
         train.weights.offsets.push(train.weights.columns.len());
     }
