@@ -5,7 +5,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tenure::models::Control;
 use tenure::models::lifetime::{BgNbd, Counts, FitOptions, GammaGamma, Lifetime, MbgNbd, ParetoNbd, Purchases, Refunds, Spending, fit};
-use tenure::models::recommend::{Csr, Feedback, ItemKnn, ItemKnnParams, Similarity};
+use tenure::models::recommend::{Csr, Feedback, ItemKnn, ItemKnnParams, Predict, Similarity};
 use tenure::{Session, SessionOptions};
 use tokio::runtime::Runtime;
 
@@ -105,7 +105,7 @@ fn item_knn(c: &mut Criterion) {
         m.offsets.push(m.columns.len());
     }
     let m = Feedback { last_us: vec![0; m.columns.len()], weights: m, ratings: vec![], goals: vec![] };
-    let params = ItemKnnParams { similarity: Similarity::TfIdf, neighbours: 20 };
+    let params = ItemKnnParams { similarity: Similarity::TfIdf, neighbours: 20, predict: Predict::Mean, predict_from: 20 };
     let mut group = c.benchmark_group("recommend");
     group.sample_size(10);
     group.bench_function("item_knn fit", |b| b.iter(|| ItemKnn::fit(&m, &params, &Control::default()).expect("a fit")));

@@ -16,6 +16,7 @@ use super::customer::Lists;
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
 use crate::features::{Customers, Interactions, NO_CODE};
+use crate::models::AnyRecommender;
 use crate::models::recommend::{ABSENT, Feedback, Filter, History, ItemCodes, ItemModel, Scored, Scores, Translated, cosine_of_sets};
 
 #[derive(Debug)]
@@ -100,7 +101,7 @@ struct Recommender {
     interactions: Arc<Interactions>,
     /// The interactions as the model weighs them.
     feedback: Arc<Feedback>,
-    fitted: Arc<Versioned<ItemModel>>,
+    recommender: AnyRecommender,
     codes: ItemCodes,
     /// Which items of the model may be offered at all, where that is not all.
     open_in_model: Option<Vec<bool>>,
@@ -173,6 +174,8 @@ impl Recommender {
         let n = interactions.items.len();
         let codes = ItemCodes::new(interactions.items.lookup(&known)?, n);
         let feedback = interactions.weighted(&fitted.model.weights)?;
+        let attached = fitted.model.recommender.attached(&|| codes.feedback(&feedback)).map_err(fit_error)?;
+        let recommender = attached.unwrap_or_else(|| Arc::clone(&fitted.model.recommender));
         let mut open = vec![ask.candidates.is_none(); n];
         if let Some(rows) = &ask.candidates {
             if rows.num_columns() != 1 {
@@ -212,7 +215,7 @@ impl Recommender {
         if ask.diversity > 0.0 {
             interactions.by_item()?;
         }
-        Ok(Self { feedback, codes, open_in_model, barred, popular, names, ask, verb, interactions, fitted })
+        Ok(Self { feedback, codes, open_in_model, barred, popular, names, ask, verb, interactions, recommender })
     }
 
     /// The user's list, in event item codes: (item, score, reason).
@@ -223,7 +226,7 @@ impl Recommender {
         let pool = if self.ask.diversity > 0.0 { (POOL * self.ask.k).max(LEAST_POOL) } else { self.ask.k };
         let seen = self.seen(user);
         if !work.translated.of(history, &self.codes).items.is_empty() {
-            self.by_model(seen, barred, pool, work);
+            self.by_model(user, seen, barred, pool, work);
         }
         let mut source = "model";
         if work.out.is_empty() {
@@ -249,13 +252,13 @@ impl Recommender {
     }
 
     /// The model's list for the history in `work`.
-    fn by_model(&self, seen: &[u32], barred: &[u32], k: usize, work: &mut Work) {
+    fn by_model(&self, user: u32, seen: &[u32], barred: &[u32], k: usize, work: &mut Work) {
         work.exclude.clear();
         work.exclude.extend(seen.iter().chain(barred).filter_map(|&i| self.codes.to_model(i)));
         work.exclude.sort_unstable();
-        let user = work.translated.history(None);
+        let history = work.translated.history((user != NO_CODE).then_some(user));
         let filter = Filter { exclude: &work.exclude, candidates: self.open_in_model.as_deref() };
-        self.fitted.model.recommender.top_k(user, filter, k, &mut work.scores, &mut work.out);
+        self.recommender.top_k(history, filter, k, &mut work.scores, &mut work.out);
         for s in &mut work.out {
             s.item = self.codes.from_model(s.item).unwrap_or(ABSENT);
             s.because = s.because.and_then(|b| self.codes.from_model(b));

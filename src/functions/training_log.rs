@@ -13,13 +13,14 @@ pub struct TrainingLog;
 const COLUMNS: &[super::spec::ColumnSpec] = &[
     ("version", "Int64", "number of the version"),
     ("model_type", "Utf8", "the type that was played"),
+    ("options", "Utf8", "its options that are not the defaults"),
     ("fold", "Int64", "the hold-out, 1 = the latest"),
     ("eval_from", "Timestamp", "end of what the type was fitted to, UTC"),
     ("eval_to", "Timestamp", "end of the hold-out, UTC"),
     ("users", "Int64", "customers it was judged on"),
     ("metric", "Utf8", "name of the figure"),
     ("value", "Float64", "the figure; NULL with a problem"),
-    ("baseline_value", "Float64", "the same of everybody's own rate so far"),
+    ("baseline_value", "Float64", "the same of everybody's own rate so far; of popularity, for recommenders"),
     ("rmse", "Float64", "root of the mean squared error of purchase days"),
     ("bias_pct", "Float64", "predicted total less actual total, percent of the actual"),
     ("seconds", "Float64", "time taken"),
@@ -40,6 +41,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "Without rows: the type was given, nothing was tried.",
         "The type of the lowest mean of the metric over the folds wins; baselines are played for comparison and cannot win.",
         "count_log_loss is the mean of −ln P(number of purchase days that came): it scores the whole forecast, not only its mean.",
+        "Recommenders are tried on the item that each user had last before the one the model is then scored on, their options one after another, then blends of the best; the largest ndcg_at_10 wins. The winner's figure here is the best of many: that of models(), on items that were not chosen on, is the one to quote.",
         "On more than 30,000 customers the types play on a part of them, taken evenly by key; the winner is then fitted to all.",
     ],
     nulls: "",
@@ -54,7 +56,7 @@ fn schema() -> SchemaRef {
         "eval_from" | "eval_to" => DataType::Timestamp(TimeUnit::Microsecond, None),
         "version" | "fold" | "users" => DataType::Int64,
         "chosen" => DataType::Boolean,
-        "model_type" | "metric" | "problem" => DataType::Utf8,
+        "model_type" | "options" | "metric" | "problem" => DataType::Utf8,
         _ => DataType::Float64,
     };
     Arc::new(Schema::new(COLUMNS.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
@@ -85,6 +87,7 @@ impl RelationFunction for TrainingLog {
         let columns: Vec<ArrayRef> = vec![
             int(&|v, _| i64::from(v)),
             text(&|t| Some(t.model_type.clone())),
+            text(&|t| t.options.clone()),
             int(&|_, t| i64::from(t.fold)),
             time(&|t| t.eval_from_us),
             time(&|t| t.eval_to_us),

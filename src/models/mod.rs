@@ -80,7 +80,7 @@ impl fmt::Debug for ModelType {
 
 /// Fitted models of any type of a family.
 pub type AnyPurchases = Arc<dyn Purchases>;
-pub type AnyRecommender = Box<dyn Recommender>;
+pub type AnyRecommender = Arc<dyn Recommender>;
 
 /// Reads a model back from the tables it wrote.
 pub type Read<M> = fn(&[Part]) -> Result<M, ModelError>;
@@ -131,7 +131,13 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &lifetime::ZERO,
     &segment::RFM,
     &recommend::ITEM_KNN,
+    &recommend::USER_KNN,
+    &recommend::MF_EXPLICIT,
     &recommend::EASE,
     &recommend::SEQ_KNN,
+    &recommend::MF_IMPLICIT,
+    &recommend::BPR,
+    &recommend::ASSOCIATION_RULES,
     &recommend::POPULARITY,
+    &recommend::BLEND,
 ];

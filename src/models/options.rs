@@ -56,7 +56,7 @@ pub static SHARED_OPTIONS: &[OptionSpec] = &[
         name: "seed",
         default: "42",
         allowed: Allowed::Whole { least: 0, most: u64::MAX },
-        about: "seed of random choices; these models make none",
+        about: "seed of random choices, where a model makes any",
     },
     OptionSpec { name: "comment", default: "", allowed: Allowed::Text, about: "kept with the model" },
 ];

@@ -13,7 +13,7 @@ use crate::events::Snapshot;
 use crate::features::Context;
 use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
-use crate::models::recommend::ItemModel;
+use crate::models::recommend::{ItemModel, POPULARITY};
 use crate::models::segment::Rfm;
 use crate::models::{Control, Family, MODEL_TYPES, Make, ModelError, ModelType, Options, Part};
 use crate::store::{Existing, Origin, StoreError, Trial, VersionInfo};
@@ -45,6 +45,10 @@ pub fn known_type(name: &str) -> Result<&'static ModelType> {
 
 /// The types that play for `auto` in a family, with the options given; those that do not take them are left out, unless none does.
 pub fn auto_candidates(family: Family, given: &[(String, String)]) -> Result<Vec<Options>> {
+    if family == Family::Recommend {
+        // Types and their options are chosen; what may be given is what any type takes.
+        Options::new(&POPULARITY, given).or_else(|m| plan_err!("model_type = 'auto' chooses the options of the type: {m}"))?;
+    }
     let types: Vec<&'static ModelType> = MODEL_TYPES.iter().copied().filter(|t| t.family() == family && t.in_auto).collect();
     let fitting: Vec<Options> = types.iter().filter_map(|t| Options::new(t, given).ok()).collect();
     match (fitting.is_empty(), types.first()) {
@@ -126,6 +130,9 @@ pub async fn create(
     let shared = Arc::clone(&snapshot);
     let fit = move |control: &Control| {
         let study = Study { snapshot: &shared, customers: &customers, context: &context, control };
+        if let (Some(interactions), true) = (interactions.as_deref(), candidates.len() > 1) {
+            return families::auto_recommend(interactions, &candidates[0], shared.as_of_us, control).map_err(fit_error);
+        }
         let one = |options: &Options| families::fit(&study, interactions.as_deref(), options, start(options).as_deref());
         if family == Family::Lifetime && candidates.len() > 1 {
             let (order, mut trials) = study.tournament(&candidates).map_err(fit_error)?;
@@ -146,8 +153,7 @@ pub async fn create(
             }
             return Err(fit_error(failed.unwrap_or_else(|| ModelError::TooLittleData("no type plays for this model".into()))));
         }
-        let fitted = candidates.iter().map(|o| Ok((o.clone(), one(o)?))).collect::<Result<Vec<_>, _>>().map_err(fit_error)?;
-        best(fitted)
+        Ok((candidates[0].clone(), one(&candidates[0]).map_err(fit_error)?))
     };
     let (options, outcome) = blocking(control.clone(), fit).await?;
     let append = existing.is_none_or(|e| e == Existing::Append);
@@ -196,30 +202,6 @@ fn chosen(options: &Options, trials: &[Trial]) -> Option<String> {
         options.kind.name,
         others.join(", ")
     ))
-}
-
-/// The one that scores best, with a word on the others.
-fn best(mut fitted: Vec<(Options, Outcome)>) -> Result<(Options, Outcome)> {
-    let mut at = 0;
-    for i in 1..fitted.len() {
-        if let (Some(metric), Some(a), Some(b)) = (fitted[i].1.metric, fitted[i].1.value(), fitted[at].1.value())
-            && beats(metric, a, b)
-        {
-            at = i;
-        }
-    }
-    if fitted.is_empty() {
-        return plan_err!("there is no model type for this");
-    }
-    let (options, mut outcome) = fitted.remove(at);
-    if let (Some(metric), Some(value)) = (outcome.metric, outcome.value()) {
-        let figure = |(o, other): &(Options, Outcome)| Some(format!("{} {:.4}", o.kind.name, other.value()?));
-        let others: Vec<String> = fitted.iter().filter_map(figure).collect();
-        if at > 0 {
-            outcome.warnings.push(format!("{} was chosen by its {metric} of {value:.4}; others: {}", options.kind.name, others.join(", ")));
-        }
-    }
-    Ok((options, outcome))
 }
 
 /// Whether the figure `a` of a metric is better than `b`.

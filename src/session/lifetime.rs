@@ -290,6 +290,7 @@ impl Study<'_> {
                 let figure = |name: &str| scores.0.get(name).copied();
                 trials.push(Trial {
                     model_type: options.kind.name.to_owned(),
+                    options: None,
                     fold: k as u32 + 1,
                     eval_from_us: fold.cut_us(),
                     eval_to_us: fold.end_us(),

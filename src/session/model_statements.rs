@@ -39,13 +39,16 @@ impl Session {
                 if exists && !or_replace && !if_not_exists {
                     return plan_err!("model '{name}' exists: CREATE OR REPLACE MODEL, REFRESH MODEL {name}, or choose another name");
                 }
-                let (kind, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case("model_type"));
-                if kind.len() > 1 {
-                    return plan_err!("option model_type is given twice");
-                }
-                let candidates = match kind.first().map_or("auto", |(_, v)| v.as_str()) {
-                    auto if auto.eq_ignore_ascii_case("auto") => fitting::auto_candidates(Family::Lifetime, &rest)?,
-                    name => vec![fitting::options(known_type(name)?, &rest)?],
+                let (kind, rest) = taken(options, "model_type")?;
+                let (family, rest) = taken(rest, FAMILY)?;
+                let candidates = match (kind.as_deref().unwrap_or("auto"), family) {
+                    (auto, family) if auto.eq_ignore_ascii_case("auto") => {
+                        fitting::auto_candidates(auto_family(family.as_deref())?, &rest)?
+                    }
+                    (name, None) => vec![fitting::options(known_type(name)?, &rest)?],
+                    (name, Some(family)) => {
+                        return plan_err!("option {FAMILY} = '{family}' goes with model_type = 'auto' only: '{name}' has its family");
+                    }
                 };
                 let existing = if or_replace { Existing::Replace } else { Existing::Create };
                 self.fit(Fit { name, candidates, origin: Origin::User, existing, as_of: None, if_not_exists })
@@ -105,6 +108,29 @@ impl Session {
         let title = quote(&fit.name);
         let table = FitTable { engine: Arc::clone(&self.engine), fit };
         LogicalPlanBuilder::scan(title.as_str(), provider_as_source(Arc::new(table)), None)?.build()
+    }
+}
+
+/// Which family 'auto' chooses in.
+const FAMILY: &str = "family";
+
+/// Names and values WITH (...).
+type Given = Vec<(String, String)>;
+
+/// The value of an option, and the options without it.
+fn taken(options: Given, name: &str) -> Result<(Option<String>, Given)> {
+    let (mut found, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case(name));
+    if found.len() > 1 {
+        return plan_err!("option {name} is given twice");
+    }
+    Ok((found.pop().map(|(_, v)| v), rest))
+}
+
+fn auto_family(name: Option<&str>) -> Result<Family> {
+    let allowed = [Family::Lifetime, Family::Recommend];
+    match allowed.into_iter().find(|f| name.is_none_or(|n| f.name().eq_ignore_ascii_case(n))) {
+        Some(family) => Ok(family),
+        None => plan_err!("option {FAMILY} = '{}': allowed is 'lifetime', 'recommend'", name.unwrap_or_default()),
     }
 }
 

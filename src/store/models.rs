@@ -79,6 +79,9 @@ pub struct VersionInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     pub model_type: String,
+    /// The options that are not the defaults.
+    #[serde(default)]
+    pub options: Option<String>,
     /// 1 is the latest.
     pub fold: u32,
     pub eval_from_us: i64,

@@ -1,6 +1,6 @@
 //! A recommender with the keys of its items: what is stored, and read back beside events that have moved on.
 
-use super::{EventWeights, History};
+use super::{Csr, EventWeights, Feedback, History};
 use crate::models::{AnyRecommender, Column, ModelError, Part, Read, part};
 
 /// A recommender whose item codes are positions in `items`.
@@ -65,6 +65,27 @@ impl ItemCodes {
 
     pub fn from_model(&self, item: u32) -> Option<u32> {
         self.from_model.get(item as usize).copied().filter(|i| *i != ABSENT)
+    }
+
+    /// The feedback in the codes of the model, without the items that it does not know; the users stay.
+    pub fn feedback(&self, of: &Feedback) -> Feedback {
+        let weights = Csr { n_cols: self.from_model.len(), offsets: vec![0], columns: vec![], values: vec![] };
+        let mut out = Feedback { weights, last_us: vec![], ratings: vec![], goals: vec![] };
+        let mut row: Vec<(u32, usize)> = vec![];
+        for user in 0..of.n_users() as u32 {
+            row.clear();
+            row.extend(of.row(user).filter_map(|at| Some((self.to_model(of.weights.columns[at])?, at))));
+            row.sort_unstable();
+            for &(item, at) in &row {
+                out.weights.columns.push(item);
+                out.weights.values.push(of.weights.values[at]);
+                out.last_us.push(of.last_us[at]);
+                out.ratings.extend(of.ratings.get(at));
+                out.goals.extend(of.goals.get(at));
+            }
+            out.weights.offsets.push(out.weights.columns.len());
+        }
+        out
     }
 
     /// The code in the events of each item of the model, or [`ABSENT`].

@@ -3,10 +3,10 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores};
+use super::{Csr, Feedback, Filter, History, RatingSimilarity, Recommender, Scored, Scores, Similarity};
 use crate::models::{AnyRecommender, Make, ModelError};
 
-/// A user has an item with probability 1/5, at any of 50 moments.
+/// A user has an item with probability 1/5, at any of 50 moments, and rates four of five.
 pub fn random(seed: u64, users: usize, items: usize) -> Feedback {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut weights = Csr { n_cols: items, offsets: vec![0], columns: vec![], values: vec![] };
@@ -16,7 +16,16 @@ pub fn random(seed: u64, users: usize, items: usize) -> Feedback {
     }
     weights.values = vec![1.0; weights.columns.len()];
     let last_us = weights.columns.iter().map(|_| rng.random_range(0..50)).collect();
-    Feedback { weights, last_us, ratings: vec![], goals: vec![] }
+    let ratings =
+        weights.columns.iter().map(|_| if rng.random::<f64>() < 0.8 { rng.random_range(1..6) as f32 } else { f32::NAN }).collect();
+    Feedback { weights, last_us, ratings, goals: vec![] }
+}
+
+/// One of each kind.
+pub fn similarities() -> [Similarity; 9] {
+    use RatingSimilarity::{Cosine, CosineCorated, Euclidean, Pearson, PearsonBaseline};
+    let [a, b, c, d, e] = [Pearson, PearsonBaseline { shrinkage: 3.0 }, Euclidean, Cosine, CosineCorated].map(Similarity::Ratings);
+    [Similarity::Cosine, Similarity::TfIdf, Similarity::Bm25 { k1: 1.2, b: 0.75 }, Similarity::Jaccard, a, b, c, d, e]
 }
 
 fn list(model: &dyn Recommender, user: History<'_>, filter: Filter<'_>, k: usize, scores: &mut Scores) -> Vec<Scored> {
@@ -32,7 +41,9 @@ pub fn guarantees(fit: &(dyn Fn(&Feedback) -> Result<AnyRecommender, ModelError>
     let on = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| fit(&m).unwrap());
     let model = on(1);
     let Make::Recommender { read, .. } = make else { panic!("no recommender") };
-    let same = [on(3), read(&model.to_parts()).unwrap()];
+    let stored = read(&model.to_parts()).unwrap();
+    let stored = stored.attached(&|| m.clone()).unwrap().unwrap_or(stored);
+    let same = [on(3), stored];
     let scores = &mut Scores::default();
     let even: Vec<bool> = (0..40).map(|i| i % 2 == 0).collect();
     let mut some = 0;
@@ -59,6 +70,11 @@ pub fn guarantees(fit: &(dyn Fn(&Feedback) -> Result<AnyRecommender, ModelError>
         );
         for other in &same {
             assert_eq!(list(other.as_ref(), user, seen, 1000, scores), all);
+        }
+        for item in 0..40 {
+            let rating = model.predict_rating(user, item);
+            assert!(rating.is_none_or(|r| (1.0..=5.0).contains(&r)));
+            assert!(same.iter().all(|other| other.predict_rating(user, item) == rating));
         }
         // Of items asked for by name, the reason is the one that the list names.
         for s in &all {

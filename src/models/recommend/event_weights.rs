@@ -14,6 +14,12 @@ pub static EVENT_OPTIONS: &[OptionSpec] = &[
         allowed: Allowed::Days { least: 1.0, most: 36_500.0 },
         about: "after so many days an event counts half; 36500 days = not forgotten",
     },
+    OptionSpec {
+        name: "max_runtime",
+        default: "120",
+        allowed: Allowed::Whole { least: 1, most: 86_400 },
+        about: "model_type = 'auto': seconds that the choice of type and options may take",
+    },
 ];
 
 const fn weight(name: &'static str, default: &'static str, about: &'static str) -> OptionSpec {

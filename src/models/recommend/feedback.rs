@@ -33,6 +33,11 @@ impl Feedback {
         self.weights.n_rows()
     }
 
+    /// The entries of a user.
+    pub fn row(&self, user: u32) -> std::ops::Range<usize> {
+        self.weights.offsets[user as usize]..self.weights.offsets[user as usize + 1]
+    }
+
     /// Whether an entry is what is to be foreseen.
     pub fn is_goal(&self, entry: usize) -> bool {
         self.goals.get(entry).copied().unwrap_or(true)
@@ -43,7 +48,7 @@ impl Feedback {
     }
 
     pub fn history(&self, user: u32) -> History<'_> {
-        let range = self.weights.offsets[user as usize]..self.weights.offsets[user as usize + 1];
+        let range = self.row(user);
         History {
             items: &self.weights.columns[range.clone()],
             weights: &self.weights.values[range.clone()],
@@ -55,6 +60,11 @@ impl Feedback {
 }
 
 impl History<'_> {
+    /// Items that the user rated, ascending, and the ratings.
+    pub fn rated(&self) -> impl Iterator<Item = (u32, f32)> + '_ {
+        self.items.iter().copied().zip(self.ratings.iter().copied()).filter(|(_, r)| r.is_finite())
+    }
+
     /// Positions by time, the latest first; of equal times the larger item is the later.
     pub fn latest_first(&self, into: &mut Vec<usize>) {
         into.clear();

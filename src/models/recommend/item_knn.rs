@@ -1,17 +1,18 @@
 //! Item-based nearest neighbours (Deshpande & Karypis 2004, "Item-based top-N recommendation algorithms", ACM TOIS 22(1)).
 //!
-//! Items are vectors over users. Each item keeps its K most similar items, itself included as `implicit` counts it; score(u, i) = Σ_{j in history}
-//! weight_j · sim(i, j) over the neighbours kept by j. With x_ui the interaction, n_u the number of items of user u and I that of all items:
+//! Items are vectors over users, and similar as [`super::similarity`] or [`super::ratings`] has it. Each item keeps its K most similar
+//! items, itself included as `implicit` counts it; score(u, i) = Σ_{j in history} weight_j · sim(j, i) over the neighbours kept by j.
 //!
-//! * `cosine`: Σ_u x_ui·x_uj / (‖x_i‖·‖x_j‖).
-//! * `tfidf`: the cosine of √x·ln(I / (1 + n_u)), at least 0, as `implicit` weighs it: users who have everything say little about any item.
-//! * `bm25`: the product Σ_u of x·(k1 + 1) / (k1·(1 − b + b·L_i / L) + x)·ln(I / (1 + n_u)), where L_i is the sum of the item's interactions and L its
-//!   mean over items (Robertson & Zaragoza 2009; as `implicit` has it). It is no cosine: popular items stay ahead.
-//! * `jaccard`: users who have both / users who have either.
+//! Where there are ratings, that of i by u is predicted from u's ratings of the at most `predict_from` most similar of the neighbours kept
+//! by i (Sarwar et al. 2001, WWW '01; [`Predict`]).
+
+use std::sync::Arc;
 
 use super::neighbours::{Neighbours, Sums};
-use super::{Csr, Feedback, History, Recommender, Scores};
-use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Part};
+use super::ratings::{ItemRatings, PREDICT, Ratings, entries, weighted_mean};
+use super::similarity::{B, K1, SHRINKAGE, SIMILARITIES, Weighing};
+use super::{Csr, Feedback, History, Predict, Recommender, Scores, Similarity};
+use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'item_knn'`.
 pub static ITEM_KNN: ModelType = ModelType {
@@ -21,8 +22,9 @@ pub static ITEM_KNN: ModelType = ModelType {
         OptionSpec {
             name: "similarity",
             default: "tfidf",
-            allowed: Allowed::OneOf(&["tfidf", "cosine", "bm25", "jaccard"]),
-            about: "tfidf weighs users who have little up before the cosine, bm25 leaves popular items ahead, jaccard counts users",
+            allowed: SIMILARITIES,
+            about: "tfidf weighs users who have little up before the cosine, bm25 leaves popular items ahead, jaccard counts users; \
+                    the others compare ratings",
         },
         OptionSpec {
             name: "neighbours",
@@ -30,89 +32,92 @@ pub static ITEM_KNN: ModelType = ModelType {
             allowed: Allowed::Whole { least: 2, most: 10_000 },
             about: "how many neighbours each item keeps, itself counted",
         },
+        K1,
+        B,
+        SHRINKAGE,
+        PREDICT,
         OptionSpec {
-            name: "k1",
-            default: "1.2",
-            allowed: Allowed::Number { least: 0.0, most: 1_000.0 },
-            about: "bm25: how soon more of the same says nothing more",
-        },
-        OptionSpec {
-            name: "b",
-            default: "0.75",
-            allowed: Allowed::Number { least: 0.0, most: 1.0 },
-            about: "bm25: how much popular items are held back, 0 = not at all",
+            name: "predict_from",
+            default: "40",
+            allowed: Allowed::Whole { least: 1, most: 10_000 },
+            about: "ratings are predicted from at most so many of the neighbours kept; keep many for it, such as neighbours = 1000",
         },
     ],
     in_auto: true,
     baseline: false,
     make: Make::Recommender {
         fit: |feedback, options, control| {
-            let similarity = match options.get("similarity").to_lowercase().as_str() {
-                "cosine" => Similarity::Cosine,
-                "bm25" => Similarity::Bm25 { k1: options.number("k1"), b: options.number("b") },
-                "jaccard" => Similarity::Jaccard,
-                _ => Similarity::TfIdf,
+            let params = ItemKnnParams {
+                similarity: Similarity::of(options),
+                neighbours: options.whole("neighbours") as usize,
+                predict: Predict::named(&options.get("predict").to_lowercase()).unwrap_or(Predict::Baseline),
+                predict_from: options.whole("predict_from") as usize,
             };
-            let params = ItemKnnParams { similarity, neighbours: options.whole("neighbours") as usize };
-            Ok(Box::new(ItemKnn::fit(feedback, &params, control)?))
+            Ok(Arc::new(ItemKnn::fit(feedback, &params, control)?))
         },
-        read: |parts| Ok(Box::new(ItemKnn { neighbours: Neighbours::from_parts(parts, "item_knn")? })),
+        read: |parts| Ok(Arc::new(ItemKnn::from_parts(parts)?)),
     },
 };
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Similarity {
-    Cosine,
-    TfIdf,
-    Bm25 { k1: f64, b: f64 },
-    Jaccard,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ItemKnnParams {
     pub similarity: Similarity,
     /// Neighbours each item keeps, at least 1.
     pub neighbours: usize,
+    pub predict: Predict,
+    /// How many of them a rating is predicted from.
+    pub predict_from: usize,
 }
 
-/// Each item's neighbours.
+/// Each item's neighbours, and what ratings are predicted with.
 #[derive(Debug, PartialEq)]
 pub struct ItemKnn {
     neighbours: Neighbours,
+    ratings: Option<(ItemRatings, Predict, usize)>,
 }
 
 impl ItemKnn {
     /// # Errors
-    /// `neighbours` of 0, or cancelled.
+    /// `neighbours` of 0, a similarity of ratings where nobody rates, or cancelled.
     pub fn fit(feedback: &Feedback, params: &ItemKnnParams, control: &Control) -> Result<Self, ModelError> {
         if params.neighbours == 0 {
             return Err(ModelError::Option { option: "neighbours".into(), given: "0".into(), allowed: "a whole number from 1".into() });
         }
-        let mut by_user = feedback.weights.clone();
-        match params.similarity {
-            Similarity::Cosine => normalise_columns(&mut by_user),
-            Similarity::TfIdf => {
-                weigh(&mut by_user, |x, _| x.sqrt());
-                normalise_columns(&mut by_user);
+        let n = feedback.n_items();
+        let ratings;
+        let neighbours = if let Similarity::Ratings(similarity) = params.similarity {
+            let needed = Ratings::needed_by(&format!("similarity = '{}'", similarity.name()), feedback)?;
+            let neighbours = similarity.neighbours(&needed, params.neighbours, control)?;
+            ratings = Some(needed);
+            neighbours
+        } else {
+            ratings = Ratings::of(feedback);
+            let by_item = Weighing::of(params.similarity, &feedback.weights).vectors(feedback.weights.transpose());
+            let by_user = by_item.transpose();
+            let users = |i: u32| by_item.row(i as usize).0.len();
+            Neighbours::find(
+                n,
+                params.neighbours,
+                control,
+                |i, sums| product_row(i, &by_item, &by_user, sums),
+                |i, j, sum| params.similarity.finish(sum, users(i), users(j)),
+            )?
+        };
+        Ok(Self { neighbours, ratings: ratings.map(|r| (r.items, params.predict, params.predict_from)) })
+    }
+
+    fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
+        let neighbours = Neighbours::from_parts(parts, "item_knn")?;
+        let ratings = match ItemRatings::from_parts(parts, neighbours.n_items())? {
+            Some(items) => {
+                let rule = part(parts, "predict")?;
+                let predict = rule.text("rule")?.first().and_then(|r| Predict::named(r));
+                let predict = predict.ok_or_else(|| ModelError::Damaged("no rule to predict ratings by".into()))?;
+                Some((items, predict, rule.positive("from")? as usize))
             }
-            Similarity::Bm25 { k1, b } => {
-                let mut lengths = vec![0f64; by_user.n_cols];
-                by_user.columns.iter().zip(&by_user.values).for_each(|(&i, &x)| lengths[i as usize] += f64::from(x));
-                let mean = lengths.iter().sum::<f64>() / lengths.len().max(1) as f64;
-                weigh(&mut by_user, |x, i| x * (k1 + 1.0) / (k1 * (1.0 - b + b * lengths[i as usize] / mean) + x));
-            }
-            Similarity::Jaccard => by_user.values.fill(1.0),
-        }
-        let by_item = by_user.transpose();
-        let users = |i: u32| by_item.row(i as usize).0.len() as f32;
-        let neighbours = Neighbours::find(
-            feedback.n_items(),
-            params.neighbours,
-            control,
-            |i, sums| product_row(i, &by_item, &by_user, sums),
-            |i, j, sum| if params.similarity == Similarity::Jaccard { sum / (users(i) + users(j) - sum) } else { sum },
-        )?;
-        Ok(Self { neighbours })
+            None => None,
+        };
+        Ok(Self { neighbours, ratings })
     }
 
     /// An item's neighbours and their similarities, the most similar first.
@@ -138,8 +143,24 @@ impl Recommender for ItemKnn {
         said.filter(|(s, _)| *s > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, j)| j)
     }
 
+    fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {
+        let (ratings, predict, from) = self.ratings.as_ref()?;
+        let (mean, bias) = (ratings.mean, ratings.user_bias(user));
+        let offset = |i: u32| predict.offset(ratings.means[i as usize], mean + bias + ratings.biases[i as usize]);
+        let rated = |j: u32| user.items.binary_search(&j).ok().and_then(|at| user.ratings.get(at)).filter(|r| r.is_finite());
+        let said = entries(self.similar(item)).filter(|(j, _)| *j != item);
+        let said = said.filter_map(|(j, s)| rated(j).map(|&r| (f64::from(s), f64::from(r) - offset(j))));
+        weighted_mean(said.take(*from)).map(|d| ratings.clip(offset(item) + d))
+    }
+
     fn to_parts(&self) -> Vec<Part> {
-        self.neighbours.to_parts("item_knn")
+        let mut parts = self.neighbours.to_parts("item_knn");
+        if let Some((ratings, predict, from)) = &self.ratings {
+            parts.extend(ratings.to_parts());
+            let rule = Column::Text(vec![predict.name().into()]);
+            parts.push(Part::new("predict", vec![("rule", rule), ("from", Column::F64(vec![*from as f64]))]));
+        }
+        parts
     }
 }
 
@@ -152,40 +173,16 @@ fn product_row(i: u32, by_item: &Csr, by_user: &Csr, sums: &mut Sums) {
     }
 }
 
-/// `of(x, item)` · max(0, ln(I / (1 + n_u))), where I is the number of items and n_u how many of them user u has. Where that leaves
-/// nothing at all (everybody has nearly everything) the users count alike.
-fn weigh(by_user: &mut Csr, of: impl Fn(f64, u32) -> f64) {
-    let items = by_user.n_cols as f64;
-    let idf_of = |n: usize| (items / (1.0 + n as f64)).ln().max(0.0);
-    let nothing = (0..by_user.n_rows()).all(|u| by_user.row(u).0.is_empty() || idf_of(by_user.row(u).0.len()) == 0.0);
-    for u in 0..by_user.n_rows() {
-        let range = by_user.offsets[u]..by_user.offsets[u + 1];
-        let idf = if nothing { 1.0 } else { idf_of(range.len()) };
-        for (v, &i) in by_user.values[range.clone()].iter_mut().zip(&by_user.columns[range]) {
-            *v = (of(f64::from(*v), i) * idf) as f32;
-        }
-    }
-}
-
-/// Divides every item's vector by its length; a vector of zeros stays.
-fn normalise_columns(by_user: &mut Csr) {
-    let mut squares = vec![0f64; by_user.n_cols];
-    for (&i, &v) in by_user.columns.iter().zip(&by_user.values) {
-        squares[i as usize] += f64::from(v) * f64::from(v);
-    }
-    for (&i, v) in by_user.columns.iter().zip(by_user.values.iter_mut()) {
-        if squares[i as usize] > 0.0 {
-            *v = (f64::from(*v) / squares[i as usize].sqrt()) as f32;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::recommend::check;
 
     const ALL: [Similarity; 4] = [Similarity::Cosine, Similarity::TfIdf, Similarity::Bm25 { k1: 1.2, b: 0.75 }, Similarity::Jaccard];
+
+    fn params(similarity: Similarity, neighbours: usize) -> ItemKnnParams {
+        ItemKnnParams { similarity, neighbours, predict: Predict::Baseline, predict_from: 40 }
+    }
 
     /// Similarities the slow way, in f64.
     fn oracle(m: &Csr, similarity: Similarity) -> Vec<Vec<f64>> {
@@ -199,7 +196,7 @@ mod tests {
             Similarity::Cosine => x[i][u],
             Similarity::TfIdf => x[i][u].sqrt() * idf(u),
             Similarity::Bm25 { k1, b } => x[i][u] * (k1 + 1.0) / (k1 * (1.0 - b + b * length[i] / mean) + x[i][u]) * idf(u),
-            Similarity::Jaccard => f64::from(u8::from(x[i][u] > 0.0)),
+            Similarity::Jaccard | Similarity::Ratings(_) => f64::from(u8::from(x[i][u] > 0.0)),
         };
         let w: Vec<Vec<f64>> = (0..n).map(|i| (0..users).map(|u| weight(i, u)).collect()).collect();
         let dot = |i: usize, j: usize| w[i].iter().zip(&w[j]).map(|(a, b)| a * b).sum::<f64>();
@@ -218,7 +215,7 @@ mod tests {
             for seed in 0..10 {
                 let mut m = check::random(seed, 30, 25);
                 m.weights.values.iter_mut().enumerate().for_each(|(i, v)| *v = (1 + i % 3) as f32);
-                let knn = ItemKnn::fit(&m, &ItemKnnParams { similarity, neighbours: 6 }, &Control::default()).unwrap();
+                let knn = ItemKnn::fit(&m, &params(similarity, 6), &Control::default()).unwrap();
                 let truth = oracle(&m.weights, similarity);
                 for i in 0..25u32 {
                     let (items, sims) = knn.similar(i);
@@ -237,9 +234,9 @@ mod tests {
 
     #[test]
     fn lists_keep_the_guarantees() {
-        for similarity in ALL {
-            let params = ItemKnnParams { similarity, neighbours: 10 };
-            check::guarantees(&|f| Ok(Box::new(ItemKnn::fit(f, &params, &Control::default())?)), &ITEM_KNN.make);
+        for similarity in check::similarities() {
+            let params = params(similarity, 10);
+            check::guarantees(&|f| Ok(Arc::new(ItemKnn::fit(f, &params, &Control::default())?)), &ITEM_KNN.make);
         }
     }
 }

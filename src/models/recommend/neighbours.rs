@@ -12,12 +12,24 @@ pub struct Neighbours {
     similarities: Vec<f32>,
 }
 
-/// The sums of one row of a sparse product: all zero between two rows.
-#[derive(Default)]
-pub struct Sums {
-    sums: Vec<f32>,
+/// What is added up between two rows.
+pub trait Sum: Copy + Default {
+    /// Whether nothing has been added yet.
+    fn is_empty(&self) -> bool;
+}
+
+impl Sum for f32 {
+    fn is_empty(&self) -> bool {
+        *self == 0.0
+    }
+}
+
+/// The sums of one row of a sparse product: all empty between two rows.
+#[derive(Debug, Default)]
+pub struct Sums<S = f32> {
+    sums: Vec<S>,
     touched: Vec<u32>,
-    row: Vec<(u32, f32)>,
+    row: Vec<(u32, f64)>,
 }
 
 /// Rows that are found by one task.
@@ -25,16 +37,30 @@ const CHUNK: usize = 64;
 
 impl Sums {
     pub fn add(&mut self, item: u32, value: f32) {
-        let sum = &mut self.sums[item as usize];
-        if *sum == 0.0 {
-            self.touched.push(item);
+        *self.at(item) += value;
+    }
+}
+
+impl<S: Sum> Sums<S> {
+    /// Makes room for the items 0..n.
+    pub fn hold(&mut self, n: usize) {
+        if self.sums.len() < n {
+            self.sums.resize(n, S::default());
         }
-        *sum += value;
     }
 
-    /// The `k` largest of `finish(item, sum)` above 0, leaving all sums zero.
-    fn best(&mut self, k: usize, finish: impl Fn(u32, f32) -> f32) -> Vec<(u32, f32)> {
-        let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    /// The sum of an item, to be added to.
+    pub fn at(&mut self, item: u32) -> &mut S {
+        let sum = &mut self.sums[item as usize];
+        if sum.is_empty() {
+            self.touched.push(item);
+        }
+        sum
+    }
+
+    /// The `k` largest of `finish(item, sum)` above 0, equal ones by ascending item, leaving all sums empty.
+    pub fn best(&mut self, k: usize, finish: impl Fn(u32, S) -> f64) -> Vec<(u32, f64)> {
+        let better = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         self.row.clear();
         for j in self.touched.drain(..) {
             let s = finish(j, std::mem::take(&mut self.sums[j as usize]));
@@ -61,16 +87,27 @@ impl Neighbours {
         row: impl Fn(u32, &mut Sums) + Sync,
         finish: impl Fn(u32, u32, f32) -> f32 + Sync,
     ) -> Result<Self, ModelError> {
+        Self::find_by(n, k, control, row, finish)
+    }
+
+    /// [`Neighbours::find`] for sums of any kind.
+    pub fn find_by<S: Sum>(
+        n: usize,
+        k: usize,
+        control: &Control,
+        row: impl Fn(u32, &mut Sums<S>) + Sync,
+        finish: impl Fn(u32, u32, S) -> f32 + Sync,
+    ) -> Result<Self, ModelError> {
         let chunks: Vec<usize> = (0..n).step_by(CHUNK).collect();
         let found: Result<Vec<Vec<_>>, ModelError> = chunks
             .par_iter()
             .map_init(
-                || Sums { sums: vec![0.0; n], ..Sums::default() },
+                || Sums { sums: vec![S::default(); n], touched: vec![], row: vec![] },
                 |sums, &start| {
                     control.check()?;
                     let one = |i: usize| {
                         row(i as u32, sums);
-                        sums.best(k, |j, sum| finish(i as u32, j, sum))
+                        sums.best(k, |j, sum| f64::from(finish(i as u32, j, sum)))
                     };
                     Ok((start..(start + CHUNK).min(n)).map(one).collect())
                 },
@@ -80,7 +117,7 @@ impl Neighbours {
         for row in found?.into_iter().flatten() {
             for (item, similarity) in row {
                 out.items.push(item);
-                out.similarities.push(similarity);
+                out.similarities.push(similarity as f32);
             }
             out.offsets.push(out.items.len() as u64);
         }

@@ -1,5 +1,7 @@
 //! The same most chosen items for everybody: the baseline every recommender has to beat.
 
+use std::sync::Arc;
+
 use super::{Feedback, Filter, History, Recommender, Scored, Scores};
 use crate::models::{Column, Control, Make, ModelError, ModelType, Part, part};
 
@@ -11,12 +13,12 @@ pub static POPULARITY: ModelType = ModelType {
     in_auto: true,
     baseline: false,
     make: Make::Recommender {
-        fit: |feedback, _, control| Ok(Box::new(Popularity::fit(feedback, control)?)),
+        fit: |feedback, _, control| Ok(Arc::new(Popularity::fit(feedback, control)?)),
         read: |parts| {
             let p = part(parts, "popularity")?;
             let items = p.u32("item")?.to_vec();
             let n_items = items.iter().max().map_or(0, |&i| i as usize + 1);
-            Ok(Box::new(Popularity { n_items, items, users: p.f32("users")?.to_vec() }))
+            Ok(Arc::new(Popularity { n_items, items, users: p.f32("users")?.to_vec() }))
         },
     },
 };
@@ -74,6 +76,6 @@ mod tests {
 
     #[test]
     fn lists_keep_the_guarantees() {
-        check::guarantees(&|f| Ok(Box::new(Popularity::fit(f, &Control::default())?)), &POPULARITY.make);
+        check::guarantees(&|f| Ok(Arc::new(Popularity::fit(f, &Control::default())?)), &POPULARITY.make);
     }
 }

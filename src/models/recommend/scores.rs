@@ -1,5 +1,6 @@
 //! The scores of one user's items, and the selection of the best.
 
+use super::user_knn::Search;
 use super::{History, Recommender};
 
 /// One recommended item.
@@ -23,6 +24,11 @@ pub struct Scores {
     candidates: Vec<Scored>,
     /// For models that look at a history in the order of time.
     pub(super) order: Vec<usize>,
+    /// For models that look for a user's neighbours.
+    pub(super) search: Search,
+    /// For models made of models: where one of those adds up, and what it said.
+    pub(super) inner: Option<Box<Self>>,
+    pub(super) said: Vec<f32>,
 }
 
 impl Scores {
@@ -38,10 +44,31 @@ impl Scores {
         }
     }
 
+    /// Raises the score of `item` to what the item `because` of the history contributes, above 0, where that is more.
+    pub fn raise(&mut self, item: u32, contribution: f32, because: u32) {
+        let (sum, best) = (&mut self.sums[item as usize], &mut self.best[item as usize]);
+        if *sum == 0.0 {
+            self.touched.push(item);
+        }
+        if contribution > best.0 || (contribution == best.0 && because < best.1) {
+            *best = (contribution, because);
+        }
+        *sum = best.0;
+    }
+
     /// The scores of all items, to be written by a model that scores them all.
     pub fn all(&mut self, n_items: usize) -> &mut [f32] {
         self.all = n_items;
         &mut self.sums[..n_items]
+    }
+
+    /// Puts what `model` gives each of its items for a user into `into`, 0 where nothing speaks for an item.
+    pub(super) fn of(&mut self, model: &dyn Recommender, user: History<'_>, into: &mut Vec<f32>) {
+        self.begin(model.n_items());
+        model.score(user, self);
+        into.clear();
+        into.extend_from_slice(&self.sums[..model.n_items()]);
+        self.end();
     }
 
     fn begin(&mut self, n_items: usize) {
@@ -76,6 +103,11 @@ impl Filter<'_> {
     }
 }
 
+/// Higher scores first, equal ones by item.
+pub fn better(a: &Scored, b: &Scored) -> std::cmp::Ordering {
+    b.score.total_cmp(&a.score).then(a.item.cmp(&b.item))
+}
+
 /// [`Recommender::top_k`] by the scores of a model.
 pub fn best_scored(
     model: &(impl Recommender + ?Sized),
@@ -105,7 +137,6 @@ pub fn best_scored(
     }
     let dense = scores.all > 0;
     scores.end();
-    let better = |a: &Scored, b: &Scored| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item));
     if candidates.len() > k {
         candidates.select_nth_unstable_by(k, better);
         candidates.truncate(k);
