@@ -45,7 +45,7 @@ const RATING: &str = "rating";
 
 /// One row an event with an item: `user_id, item_id, kind, ts_us`, and `rating` where there is one.
 pub fn plan(snapshot: &Snapshot) -> Result<LogicalPlan> {
-    let used = vec![lit(kind::PURCHASE), lit(kind::RATING), lit(kind::VIEW), lit(kind::CART)];
+    let used = vec![lit(kind::PURCHASE), lit(kind::RATING), lit(kind::REVIEW), lit(kind::VIEW), lit(kind::CART)];
     let mut columns = vec![col("user_id"), col("item_id"), col("kind"), col("ts_us")];
     columns.extend(has_ratings(snapshot).then(|| col(RATING)));
     LogicalPlanBuilder::from(snapshot.plan.clone())
@@ -114,17 +114,19 @@ impl Interactions {
                     if item > ITEM {
                         return exec_err!("more than {ITEM} items");
                     }
+                    let rating = rated.filter(|r| r.is_valid(i) && r.value(i).is_finite()).map(|r| r.value(i));
                     let kind = match kinds.value(i) {
                         kind::PURCHASE => BOUGHT,
                         kind::RATING => RATED,
+                        // A review rates the item, or says nothing here.
+                        kind::REVIEW if rating.is_some() => RATED,
+                        kind::REVIEW => continue,
                         kind::CART => CARTED,
                         _ => VIEWED,
                     };
                     entries.push(Entry { user, item: item | kind, last_us: ts.value(i) });
                     // A rating may stand beside a purchase.
-                    if let Some(r) = rated.filter(|r| r.is_valid(i) && r.value(i).is_finite() && kind & (BOUGHT | RATED) != 0) {
-                        ratings.push((user, item, ts.value(i), r.value(i)));
-                    }
+                    ratings.extend(rating.filter(|_| kind & (BOUGHT | RATED) != 0).map(|r| (user, item, ts.value(i), r)));
                 }
             }
             // Merging takes a copy.

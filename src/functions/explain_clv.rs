@@ -1,11 +1,10 @@
 //! `explain_clv(user_id)`: why a customer is worth what they are.
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StructArray};
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use datafusion::arrow::datatypes::{Field, FieldRef, Fields};
+use datafusion::arrow::array::ArrayRef;
 
 use super::common::{MODEL, USER, context, endless_horizon, need_amount};
 use super::customer::Lists;
+use super::explanation::{Explanations, Reason, explanation};
 use super::pin::{Margins, Versioned};
 use super::prelude::*;
 use crate::features::{Context, Customers, NO_CODE, Purchasers};
@@ -36,30 +35,6 @@ static SPEC: FunctionSpec = FunctionSpec {
     example: "SELECT e['baseline'] AS baseline, e['prediction'] AS prediction, e['reasons'][1]['text'] AS first FROM (SELECT explain_clv(user_id) AS e FROM customers() ORDER BY user_id LIMIT 3)",
 };
 
-fn reason_fields() -> Fields {
-    vec![
-        Field::new("rank", DataType::Int64, false),
-        Field::new("feature", DataType::Utf8, false),
-        Field::new("value", DataType::Float64, true),
-        Field::new("contribution", DataType::Float64, true),
-        Field::new("text", DataType::Utf8, false),
-    ]
-    .into()
-}
-
-fn list_field() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Struct(reason_fields()), true))
-}
-
-fn fields() -> Fields {
-    vec![
-        Field::new("prediction", DataType::Float64, true),
-        Field::new("baseline", DataType::Float64, true),
-        Field::new("reasons", DataType::List(list_field()), true),
-    ]
-    .into()
-}
-
 struct Explainer {
     customers: Arc<Customers>,
     fitted: Arc<Versioned<Lifetime>>,
@@ -77,7 +52,7 @@ impl CustomerFunction for ExplainClv {
     }
 
     fn data_type(&self, _: &dyn KeyTypes) -> DataType {
-        DataType::Struct(fields())
+        DataType::Struct(explanation())
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
@@ -91,9 +66,6 @@ impl CustomerFunction for ExplainClv {
         Ok(Kernel::Lists(Arc::new(Explainer { customers, fitted, context, margins, typical, days, rate })))
     }
 }
-
-/// A reason before it has a rank: feature, value, contribution, text.
-type Reason = (&'static str, Option<f64>, Option<f64>, String);
 
 impl Lists for Explainer {
     fn lists(&self, keys: &[ArrayRef], codes: &[u32]) -> Result<ArrayRef> {
@@ -109,51 +81,30 @@ impl Lists for Explainer {
             self.fitted.model.explain(counts, p.spending(), &self.typical, self.days, self.rate, &control).map_err(fit_error)?;
         let order_values = self.fitted.model.order_values(p.spending());
         let nulls = keys[0].logical_nulls();
-        let (mut prediction, mut baseline, mut valid, mut offsets) = (vec![], vec![], vec![], vec![0_i32]);
-        let (mut rank, mut feature, mut value, mut contribution, mut text) = (vec![], vec![], vec![], vec![], vec![]);
+        let mut out = Explanations::default();
         for (row, code) in codes.iter().enumerate() {
             let is_valid = nulls.as_ref().is_none_or(|n| n.is_valid(row));
-            valid.push(is_valid);
             let of_code = p.codes.binary_search(code).ok();
-            let mut reasons: Vec<Reason> = match of_code {
+            let reasons: Vec<Reason> = match of_code {
                 _ if !is_valid => vec![],
-                None if *code == NO_CODE => vec![("unknown", None, None, "unknown user".into())],
-                None => vec![("none", None, None, "no purchase yet".into())],
+                None if *code == NO_CODE => vec![("unknown".into(), None, None, "unknown user".into())],
+                None => vec![("none".into(), None, None, "no purchase yet".into())],
                 Some(i) => {
                     let margin = self.margins.of(*code);
                     let own = [f64::from(p.x[i]), f64::from(p.t[i] - p.t_x[i]), f64::from(p.t[i]), order_values[i]];
                     let parts = explained[i].contributions.iter().zip(FEATURES).enumerate();
                     parts
-                        .map(|(f, (c, name))| (name, own.get(f).copied(), Some(c * margin), self.text(name, own.get(f), c * margin)))
+                        .map(|(f, (c, name))| {
+                            (name.to_string(), own.get(f).copied(), Some(c * margin), self.text(name, own.get(f), c * margin))
+                        })
                         .collect()
                 }
             };
-            let size = |r: &Reason| r.2.unwrap_or(0.0).abs();
-            reasons.sort_by(|a, b| size(b).total_cmp(&size(a)));
             let margin = self.margins.of(if of_code.is_some() { *code } else { 0 });
-            prediction.push(of_code.map(|i| explained[i].prediction * margin));
-            baseline.push(of_code.map(|i| explained[i].baseline * margin));
-            for (at, (name, own, part, words)) in reasons.into_iter().enumerate() {
-                rank.push(at as i64 + 1);
-                feature.push(name);
-                value.push(own);
-                contribution.push(part);
-                text.push(words);
-            }
-            offsets.push(rank.len() as i32);
+            let whole = |of: &dyn Fn(usize) -> f64| of_code.map(|i| of(i) * margin);
+            out.push(is_valid, whole(&|i| explained[i].prediction), whole(&|i| explained[i].baseline), reasons);
         }
-        let reasons: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(rank)),
-            Arc::new(StringArray::from(feature)),
-            Arc::new(Float64Array::from(value)),
-            Arc::new(Float64Array::from(contribution)),
-            Arc::new(StringArray::from(text)),
-        ];
-        let reasons = StructArray::new(reason_fields(), reasons, None);
-        let reasons = ListArray::new(list_field(), OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(reasons), None);
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(Float64Array::from(prediction)), Arc::new(Float64Array::from(baseline)), Arc::new(reasons)];
-        Ok(Arc::new(StructArray::new(fields(), columns, Some(NullBuffer::from(valid)))))
+        Ok(out.finish())
     }
 }
 

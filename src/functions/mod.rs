@@ -17,6 +17,8 @@ mod data_quality;
 mod expected_order_value;
 mod expected_purchases;
 mod explain_clv;
+mod explain_recommendation;
+mod explanation;
 mod function_list;
 mod historic_value;
 mod model_covariance;
@@ -28,6 +30,7 @@ mod next_order_date;
 mod p_alive;
 mod p_alive_history;
 mod pin;
+mod predict_rating;
 mod prelude;
 mod purchase_count_prob;
 mod purchase_prob;
@@ -39,6 +42,7 @@ mod rfm;
 mod rfm_rules;
 mod rfm_summary;
 mod segment;
+mod serving;
 mod similar_items;
 mod similar_users;
 mod simulate_shop;
@@ -69,10 +73,12 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
     &expected_order_value::ExpectedOrderValue,
     &expected_purchases::ExpectedPurchases,
     &explain_clv::ExplainClv,
+    &explain_recommendation::ExplainRecommendation,
     &historic_value::HistoricValue,
     &next_order_date::NextOrderDate,
     &p_alive::PAlive,
     &p_alive_history::PAliveHistory,
+    &predict_rating::PredictRating,
     &purchase_count_prob::PurchaseCountProb,
     &purchase_prob::PurchaseProb,
     &recommend::Recommend,

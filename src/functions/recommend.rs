@@ -15,9 +15,9 @@ use super::common::{MODEL, USER};
 use super::customer::Lists;
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
+use super::serving::Serving;
 use crate::features::{Customers, Interactions, NO_CODE};
-use crate::models::AnyRecommender;
-use crate::models::recommend::{ABSENT, Feedback, Filter, History, ItemCodes, ItemModel, Scored, Scores, Translated, cosine_of_sets};
+use crate::models::recommend::{ABSENT, Filter, ItemModel, Scored, Scores, Translated, cosine_of_sets};
 
 #[derive(Debug)]
 pub struct Recommend;
@@ -98,11 +98,7 @@ fn list_field(item_type: DataType) -> FieldRef {
 }
 
 struct Recommender {
-    interactions: Arc<Interactions>,
-    /// The interactions as the model weighs them.
-    feedback: Arc<Feedback>,
-    recommender: AnyRecommender,
-    codes: ItemCodes,
+    serving: Serving,
     /// Which items of the model may be offered at all, where that is not all.
     open_in_model: Option<Vec<bool>>,
     /// Items not to be offered to a customer, by code: event item codes, ascending.
@@ -170,12 +166,8 @@ fn item_codes(interactions: &Interactions, rows: &RecordBatch, column: usize) ->
 
 impl Recommender {
     fn new(customers: &Customers, interactions: Arc<Interactions>, fitted: Arc<Versioned<ItemModel>>, ask: Ask) -> Result<Self> {
-        let known: ArrayRef = Arc::new(StringArray::from_iter_values(&fitted.model.items));
+        let serving = Serving::new(Arc::clone(&interactions), &fitted)?;
         let n = interactions.items.len();
-        let codes = ItemCodes::new(interactions.items.lookup(&known)?, n);
-        let feedback = interactions.weighted(&fitted.model.weights)?;
-        let attached = fitted.model.recommender.attached(&|| codes.feedback(&feedback)).map_err(fit_error)?;
-        let recommender = attached.unwrap_or_else(|| Arc::clone(&fitted.model.recommender));
         let mut open = vec![ask.candidates.is_none(); n];
         if let Some(rows) = &ask.candidates {
             if rows.num_columns() != 1 {
@@ -202,7 +194,7 @@ impl Recommender {
                 return plan_err!("recommend(): exclude => (query) must have the items, or users and items: one column or two, not {n}");
             }
         }
-        let in_model: Vec<bool> = codes.all().iter().map(|&at| at != ABSENT && open[at as usize]).collect();
+        let in_model: Vec<bool> = serving.codes.all().iter().map(|&at| at != ABSENT && open[at as usize]).collect();
         let open_in_model = in_model.contains(&false).then_some(in_model);
         let mut users = vec![0u32; n];
         interactions.feedback().weights.columns.iter().for_each(|&i| users[i as usize] += 1);
@@ -215,17 +207,16 @@ impl Recommender {
         if ask.diversity > 0.0 {
             interactions.by_item()?;
         }
-        Ok(Self { feedback, codes, open_in_model, barred, popular, names, ask, verb, interactions, recommender })
+        Ok(Self { serving, open_in_model, barred, popular, names, ask, verb })
     }
 
     /// The user's list, in event item codes: (item, score, reason).
     fn one(&self, user: u32, work: &mut Work) -> Result<&'static str> {
         work.out.clear();
-        let history = if user == NO_CODE { History::default() } else { self.interactions.history(&self.feedback, user) };
         let barred = self.barred.get(&user).map_or(&[][..], Vec::as_slice);
         let pool = if self.ask.diversity > 0.0 { (POOL * self.ask.k).max(LEAST_POOL) } else { self.ask.k };
         let seen = self.seen(user);
-        if !work.translated.of(history, &self.codes).items.is_empty() {
+        if !self.serving.history(user, &mut work.translated).items.is_empty() {
             self.by_model(user, seen, barred, pool, work);
         }
         let mut source = "model";
@@ -247,27 +238,27 @@ impl Recommender {
         if !self.ask.exclude_seen || user == NO_CODE {
             return &[];
         }
-        let strong = self.interactions.strong.history(user).items;
-        if strong.is_empty() { self.interactions.weak.history(user).items } else { strong }
+        let strong = self.serving.interactions.strong.history(user).items;
+        if strong.is_empty() { self.serving.interactions.weak.history(user).items } else { strong }
     }
 
     /// The model's list for the history in `work`.
     fn by_model(&self, user: u32, seen: &[u32], barred: &[u32], k: usize, work: &mut Work) {
         work.exclude.clear();
-        work.exclude.extend(seen.iter().chain(barred).filter_map(|&i| self.codes.to_model(i)));
+        work.exclude.extend(seen.iter().chain(barred).filter_map(|&i| self.serving.codes.to_model(i)));
         work.exclude.sort_unstable();
         let history = work.translated.history((user != NO_CODE).then_some(user));
         let filter = Filter { exclude: &work.exclude, candidates: self.open_in_model.as_deref() };
-        self.recommender.top_k(history, filter, k, &mut work.scores, &mut work.out);
+        self.serving.recommender.top_k(history, filter, k, &mut work.scores, &mut work.out);
         for s in &mut work.out {
-            s.item = self.codes.from_model(s.item).unwrap_or(ABSENT);
-            s.because = s.because.and_then(|b| self.codes.from_model(b));
+            s.item = self.serving.codes.from_model(s.item).unwrap_or(ABSENT);
+            s.because = s.because.and_then(|b| self.serving.codes.from_model(b));
         }
     }
 
     /// Takes k of a list, best first, by maximal marginal relevance; of equal items the one that stands first.
     fn diversify(&self, list: &mut Vec<Scored>) -> Result<()> {
-        let by_item = self.interactions.by_item()?;
+        let by_item = self.serving.interactions.by_item()?;
         let (d, best) = (self.ask.diversity, list.first().map_or(1.0, |s| f64::from(s.score)));
         let mut likeness = vec![0f64; list.len()];
         let mut taken: Vec<usize> = vec![];
@@ -311,7 +302,7 @@ impl Lists for Recommender {
                 valid.push(is_valid);
                 if is_valid {
                     let from = self.one(user, work)?;
-                    let strong = if user == NO_CODE { &[] } else { self.interactions.strong.history(user).items };
+                    let strong = if user == NO_CODE { &[] } else { self.serving.interactions.strong.history(user).items };
                     for (r, s) in work.out.iter().enumerate() {
                         rank.push(r as i64 + 1);
                         item.push(s.item);
@@ -331,7 +322,7 @@ impl Lists for Recommender {
             }
             Ok(())
         })?;
-        let items = take(&self.interactions.items.array, &UInt32Array::from(item), None)?;
+        let items = take(&self.serving.interactions.items.array, &UInt32Array::from(item), None)?;
         let fields = item_fields(items.data_type().clone());
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(rank)),

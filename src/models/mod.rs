@@ -61,6 +61,9 @@ impl Family {
     }
 }
 
+/// The auto model of predict_rating(): of type mf_explicit.
+pub const AUTO_RATINGS: &str = "auto_ratings";
+
 /// A kind of model: `model_type = name`.
 pub struct ModelType {
     pub name: &'static str,

@@ -30,9 +30,9 @@ use crate::functions::{
     read_rfm_rules,
 };
 use crate::models::lifetime::{Calendar, Lifetime};
-use crate::models::recommend::ItemModel;
+use crate::models::recommend::{ItemModel, MF_EXPLICIT};
 use crate::models::segment::Rfm;
-use crate::models::{Control, Family, HOLDOUT_DAYS, MODEL_TYPES, ModelError};
+use crate::models::{AUTO_RATINGS, Control, Family, HOLDOUT_DAYS, MODEL_TYPES, ModelError, Options};
 use crate::store::{ModelRecord, Origin, Store, VersionInfo};
 
 /// The relation of what is known of the users, and its key.
@@ -216,8 +216,9 @@ impl QueryPin {
         }
         let name = name.filter(|n| *n != "auto");
         let find = async || match name {
+            Some(AUTO_RATINGS) => self.auto(AUTO_RATINGS, || Ok(vec![fitting::options(&MF_EXPLICIT, &[])?])).await,
             Some(name) => self.named(family, name).await,
-            None => self.auto(family).await,
+            None => self.auto(family.auto_name(), || fitting::auto_candidates(family, &[])).await,
         };
         let fitted = match find().await {
             // Another process may have replaced the version just now.
@@ -283,9 +284,9 @@ impl QueryPin {
         Ok(fitted)
     }
 
-    async fn auto(&self, family: Family) -> Result<Fitted> {
+    /// The auto model of that name, fitted if there is none that serves.
+    async fn auto(&self, name: &str, candidates: impl Fn() -> Result<Vec<Options>>) -> Result<Fitted> {
         let snapshot = self.snapshot().await?;
-        let name = family.auto_name();
         if let Some(v) = self.fresh(name, &snapshot)? {
             return self.load(name, &v);
         }
@@ -298,8 +299,7 @@ impl QueryPin {
         if let Some(fitted) = self.engine.loaded(&unsaved) {
             return Ok(fitted);
         }
-        let options = fitting::auto_candidates(family, &[])?;
-        let created = fitting::create(self, &self.engine, name, Origin::Auto, options, None).await?;
+        let created = fitting::create(self, &self.engine, name, Origin::Auto, candidates()?, None).await?;
         self.forget_records();
         match created.unsaved {
             None => self.load(name, &created.info),

@@ -335,9 +335,12 @@ impl Recommender for AssociationRules {
         }
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        let said = self.speaking(user).filter(|(_, i, _)| *i == item);
-        said.max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0))).map(|(because, ..)| because)
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        let said = self.speaking(user).filter(|(_, i, _)| *i == item).map(|(because, _, strength)| (because, strength));
+        if self.by == By::Lift {
+            return said.collect();
+        }
+        said.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).into_iter().collect()
     }
 
     fn to_parts(&self) -> Vec<Part> {

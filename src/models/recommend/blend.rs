@@ -110,7 +110,26 @@ impl Recommender for Blend {
         Ok(Some(Arc::new(Self { components: self.components.iter().map(of).collect::<Result<_, ModelError>>()? })))
     }
 
-    /// The reason of the component of the largest weight that has one.
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        let (mut scores, mut said, mut out) = (Scores::default(), vec![], vec![]);
+        for c in &self.components {
+            scores.of(c.model.as_ref(), user, &mut said);
+            let by = (c.weight * scale(&said, user.items)) as f32;
+            out.extend(c.model.shares(user, item).into_iter().map(|(i, share)| (i, by * share)));
+        }
+        out
+    }
+
+    fn baseline(&self, user: History<'_>, item: u32) -> f32 {
+        let (mut scores, mut said) = (Scores::default(), vec![]);
+        let mut of = |c: &Component| {
+            scores.of(c.model.as_ref(), user, &mut said);
+            (c.weight * scale(&said, user.items)) as f32 * c.model.baseline(user, item)
+        };
+        self.components.iter().map(&mut of).sum()
+    }
+
+    /// The reason of the component of the largest weight that has one: found without scoring anew.
     fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
         self.components.iter().find_map(|c| c.model.because(user, item))
     }

@@ -18,6 +18,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::dense::{self, LANES, Panels, padded};
 use super::products::{USERS, best_products};
+use super::scores::most;
 use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
@@ -281,15 +282,10 @@ impl Bpr {
     }
 
     /// What each item of the history contributes to the score of `item`.
-    fn shares(&self, parts: &[f32], item: u32) -> Vec<f32> {
+    fn shares_of(&self, parts: &[f32], item: u32) -> Vec<f32> {
         let mut shares = vec![0.0; parts.len() / self.stride()];
         dense::times(parts, self.stride(), self.row(item), &mut shares);
         shares
-    }
-
-    fn most(&self, parts: &[f32], items: &[u32], item: u32) -> Option<u32> {
-        let shares = self.shares(parts, item).into_iter().zip(items).filter(|(share, _)| *share > 0.0);
-        shares.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1))).map(|(_, &j)| j)
     }
 
     fn best(&self, users: &[History<'_>], filters: &[Filter<'_>], k: usize, out: &mut [Vec<Scored>]) {
@@ -300,7 +296,7 @@ impl Bpr {
         best_products(&self.panels, &factors, filters, k, out);
         for (list, user) in out.iter_mut().zip(users).filter(|(list, _)| !list.is_empty()) {
             let parts = self.fold_in(user.items);
-            list.iter_mut().for_each(|s| s.because = self.most(&parts, user.items, s.item));
+            list.iter_mut().for_each(|s| s.because = most(user.items.iter().copied().zip(self.shares_of(&parts, s.item))));
         }
     }
 }
@@ -318,8 +314,13 @@ impl Recommender for Bpr {
         scores.all(self.n_items()).copy_from_slice(&products[..self.n_items()]);
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        self.most(&self.fold_in(user.items), user.items, item)
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        user.items.iter().copied().zip(self.shares_of(&self.fold_in(user.items), item)).collect()
+    }
+
+    /// The item's bias.
+    fn baseline(&self, _: History<'_>, item: u32) -> f32 {
+        self.row(item)[self.factors]
     }
 
     fn top_k(&self, user: History<'_>, filter: Filter<'_>, k: usize, _: &mut Scores, out: &mut Vec<Scored>) {
@@ -369,7 +370,7 @@ mod tests {
             let mean = |range: std::ops::Range<usize>| scores[range.clone()].iter().sum::<f32>() / range.len() as f32;
             assert!(mean(own.clone()) > 0.2 + mean((own.start + 20) % 40..(own.start + 20) % 40 + 20), "{scores:?}");
             for i in 0..40u32 {
-                let shares: f32 = model.shares(&parts, i).iter().sum();
+                let shares: f32 = model.shares_of(&parts, i).iter().sum();
                 let rest = scores[i as usize] - model.row(i)[model.factors];
                 assert!((shares - rest).abs() < 1e-4, "{i}: {shares} {rest}");
             }

@@ -9,11 +9,106 @@ use faer::traits::pulp::{Arch, Simd, WithSimd};
 pub const LANES: usize = 16;
 /// Rows of a block of a triangular matrix.
 const BLOCK: usize = 4;
+/// Sides of the squares that [`turn`] turns.
+const EDGE: usize = 8;
 /// Rows on the left that share what is loaded of the right in [`Panels::products`].
 pub const GROUP: usize = 6;
 
 pub fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
+}
+
+/// n rounded up to a side of a square matrix: whole vectors of this machine, mostly finer than [`padded`].
+pub fn side(n: usize) -> usize {
+    n.next_multiple_of(Arch::new().dispatch(Lanes).max(EDGE))
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Appends to `tile` the rows that `of` lists, each times `scale` and its number in `by`.
+pub fn gather(rows: &[f32], scale: &[f32], of: &[u32], by: &[f32], tile: &mut Vec<f32>) {
+    let start = tile.len();
+    tile.resize(start + of.len() * scale.len(), 0.0);
+    Arch::new().dispatch(Gather { rows, scale, of, by, out: &mut tile[start..] });
+}
+
+struct Gather<'a> {
+    rows: &'a [f32],
+    scale: &'a [f32],
+    of: &'a [u32],
+    by: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (stride, scale) = (self.scale.len(), S::as_simd_f32s(self.scale).0);
+        for ((&row, &by), out) in self.of.iter().zip(self.by).zip(self.out.chunks_exact_mut(stride)) {
+            let (row, by) = (&self.rows[row as usize * stride..][..stride], simd.splat_f32s(by));
+            for ((out, y), scale) in S::as_mut_simd_f32s(out).0.iter_mut().zip(S::as_simd_f32s(row).0).zip(scale) {
+                *out = simd.mul_f32s(by, simd.mul_f32s(*scale, *y));
+            }
+        }
+    }
+}
+
+/// Has the rows that `of` lists on their way from memory before they are asked for, where the machine can.
+pub fn prefetch(rows: &[f32], stride: usize, of: &[u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = faer::traits::pulp::x86::V3::try_new() {
+        for &row in of {
+            for line in rows[row as usize * stride..][..stride].chunks_exact(LANES) {
+                simd.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (rows, stride, of);
+}
+
+/// Tᵀ of a tile whose number of rows is a [`side`].
+pub fn turn(tile: &[f32], stride: usize, out: &mut Vec<f32>) {
+    out.resize(tile.len(), 0.0);
+    Arch::new().dispatch(Turn { tile, stride, out });
+}
+
+struct Turn<'a> {
+    tile: &'a [f32],
+    stride: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Turn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let side = self.tile.len() / self.stride;
+        for (b, rows) in self.tile.chunks_exact(EDGE * self.stride).enumerate() {
+            for (c, out) in self.out.chunks_exact_mut(EDGE * side).enumerate() {
+                let mut square = [[0f32; EDGE]; EDGE];
+                for (square, row) in square.iter_mut().zip(rows.chunks_exact(self.stride)) {
+                    square.copy_from_slice(&row[c * EDGE..][..EDGE]);
+                }
+                for (i, out) in out.chunks_exact_mut(side).enumerate() {
+                    let column: [f32; EDGE] = std::array::from_fn(|j| square[j][i]);
+                    out[b * EDGE..][..EDGE].copy_from_slice(&column);
+                }
+            }
+        }
+    }
 }
 
 /// Adds TᵀT to the upper triangle of the square `matrix`; rows of both are `stride` long. The lower triangle is left undefined.
@@ -38,39 +133,51 @@ impl WithSimd for AddGram<'_> {
     }
 }
 
-/// Adds sign · Σ_r T[r][first..first + BLOCK]ᵀ · T[r] to a block of rows, from the column of `first` on.
+/// Adds sign · Σ_r T[r][first..first + BLOCK]ᵀ · T[r] to a block of rows, from the vector of column `first` on.
 #[inline(always)]
 fn update<S: Simd>(simd: S, tile: &[f32], stride: usize, block: &mut [f32], first: usize, sign: f32) {
-    if 2 * S::F32_LANES <= LANES {
-        update_columns::<S, 2>(simd, tile, stride, block, first, sign);
-    } else {
-        update_columns::<S, 1>(simd, tile, stride, block, first, sign);
+    let wide = stride / S::F32_LANES;
+    let mut c = first / S::F32_LANES;
+    while c < wide {
+        // Three vectors at once, which registers would hold, were measured to be slower than two.
+        c += if wide - c >= 2 {
+            update_columns::<S, 2>(simd, tile, stride, block, first, c, sign)
+        } else {
+            update_columns::<S, 1>(simd, tile, stride, block, first, c, sign)
+        };
     }
 }
 
+/// The Q vectors of columns from the c-th on; Q.
 #[inline(always)]
-fn update_columns<S: Simd, const Q: usize>(simd: S, tile: &[f32], stride: usize, block: &mut [f32], first: usize, sign: f32) {
-    let (wide, width) = (stride / S::F32_LANES, Q * S::F32_LANES);
-    let block = S::as_mut_simd_f32s(block).0;
-    for c in (first / width * Q..wide).step_by(Q) {
-        let mut sums = [[simd.splat_f32s(0.0); Q]; BLOCK];
-        for row in tile.chunks_exact(stride) {
-            let right = &S::as_simd_f32s(row).0[c..c + Q];
-            let left = &row[first..first + BLOCK];
-            for i in 0..BLOCK {
-                let x = simd.splat_f32s(left[i]);
-                for q in 0..Q {
-                    sums[i][q] = simd.mul_add_f32s(x, right[q], sums[i][q]);
-                }
-            }
-        }
-        for (i, sums) in sums.iter().enumerate() {
-            for (q, sum) in sums.iter().enumerate() {
-                let at = &mut block[i * wide + c + q];
-                *at = simd.mul_add_f32s(simd.splat_f32s(sign), *sum, *at);
+fn update_columns<S: Simd, const Q: usize>(
+    simd: S,
+    tile: &[f32],
+    stride: usize,
+    block: &mut [f32],
+    first: usize,
+    c: usize,
+    sign: f32,
+) -> usize {
+    let wide = stride / S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); Q]; BLOCK];
+    for row in tile.chunks_exact(stride) {
+        let right = &S::as_simd_f32s(row).0[c..c + Q];
+        let left = &row[first..first + BLOCK];
+        for i in 0..BLOCK {
+            let x = simd.splat_f32s(left[i]);
+            for q in 0..Q {
+                sums[i][q] = simd.mul_add_f32s(x, right[q], sums[i][q]);
             }
         }
     }
+    let sign = simd.splat_f32s(sign);
+    for (row, sums) in S::as_mut_simd_f32s(block).0.chunks_exact_mut(wide).zip(&sums) {
+        for (at, sum) in row[c..c + Q].iter_mut().zip(sums) {
+            *at = simd.mul_add_f32s(sign, *sum, *at);
+        }
+    }
+    Q
 }
 
 /// Replaces the upper triangle of a positive definite matrix by U with UᵀU = it (a left-looking Cholesky decomposition by blocks of rows), the lower one
@@ -95,17 +202,34 @@ impl WithSimd for Cholesky<'_> {
             let (done, rest) = self.matrix.split_at_mut(first * stride);
             let block = &mut rest[..BLOCK * stride];
             update(simd, done, stride, block, first, -1.0);
-            let from = first / LANES * LANES;
+            // The triangle on the diagonal as numbers, then the whole rows as vectors.
+            let mut corner: [[f32; BLOCK]; BLOCK] = std::array::from_fn(|i| std::array::from_fn(|j| block[i * stride + first + j]));
+            let reciprocals = &mut self.reciprocals[first..first + BLOCK];
             for i in 0..BLOCK {
-                let (before, row) = block.split_at_mut(i * stride);
-                for above in before.chunks_exact(stride) {
-                    let x = above[first + i];
-                    row[from..stride].iter_mut().zip(&above[from..]).for_each(|(r, a)| *r -= x * a);
+                let reciprocal = 1.0 / corner[i][i].sqrt();
+                reciprocals[i] = reciprocal;
+                corner[i].iter_mut().for_each(|x| *x *= reciprocal);
+                for below in i + 1..BLOCK {
+                    for j in below..BLOCK {
+                        corner[below][j] -= corner[i][below] * corner[i][j];
+                    }
                 }
+            }
+            let wide = stride / S::F32_LANES;
+            let vectors = S::as_mut_simd_f32s(block).0;
+            for c in first / S::F32_LANES..wide {
+                let mut above = [simd.splat_f32s(0.0); BLOCK];
+                for i in 0..BLOCK {
+                    let mut x = vectors[i * wide + c];
+                    for j in 0..i {
+                        x = simd.mul_add_f32s(simd.splat_f32s(-corner[j][i]), above[j], x);
+                    }
+                    above[i] = simd.mul_f32s(x, simd.splat_f32s(reciprocals[i]));
+                    vectors[i * wide + c] = above[i];
+                }
+            }
+            for (i, row) in block.chunks_exact_mut(stride).enumerate() {
                 row[..first + i].fill(0.0);
-                let reciprocal = 1.0 / row[first + i].sqrt();
-                self.reciprocals[first + i] = reciprocal;
-                row[from..stride].iter_mut().for_each(|r| *r *= reciprocal);
             }
         }
     }
@@ -128,23 +252,43 @@ impl WithSimd for Solve<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let b = &mut self.b[..self.stride];
-        for (i, row) in self.matrix.chunks_exact(self.stride).enumerate() {
-            let x = b[i] * self.reciprocals[i];
+        let (stride, size, wide) = (self.stride, BLOCK * self.stride, self.stride / S::F32_LANES);
+        let b = &mut self.b[..stride];
+        for (first, block) in (0..stride).step_by(BLOCK).zip(self.matrix.chunks_exact(size)) {
+            let (from, mut x) = (first / S::F32_LANES * S::F32_LANES, [0.0; BLOCK]);
+            for i in 0..BLOCK {
+                let done: f32 = (0..i).map(|j| x[j] * block[j * stride + first + i]).sum();
+                x[i] = (b[first + i] - done) * self.reciprocals[first + i];
+            }
             // U is 0 left of the diagonal: what is solved already stays.
-            let from = i / LANES * LANES;
-            b[from..].iter_mut().zip(&row[from..]).for_each(|(b, u)| *b -= x * u);
-            b[i] = x;
+            let (rows, by) = (S::as_simd_f32s(block).0, x.map(|x| simd.splat_f32s(-x)));
+            for (c, b) in (from / S::F32_LANES..).zip(S::as_mut_simd_f32s(&mut b[from..]).0) {
+                for i in 0..BLOCK {
+                    *b = simd.mul_add_f32s(by[i], rows[i * wide + c], *b);
+                }
+            }
+            b[first..first + BLOCK].copy_from_slice(&x);
         }
-        for (i, row) in self.matrix.chunks_exact(self.stride).enumerate().rev() {
-            let from = i / LANES * LANES;
-            let own = std::mem::take(&mut b[i]);
-            b[i] = (own - dot(simd, &row[from..], &b[from..])) * self.reciprocals[i];
+        for (first, block) in (0..stride).step_by(BLOCK).zip(self.matrix.chunks_exact(size)).rev() {
+            let from = first / S::F32_LANES * S::F32_LANES;
+            let mut x: [f32; BLOCK] = std::array::from_fn(|i| std::mem::take(&mut b[first + i]));
+            let (rows, mut sums) = (S::as_simd_f32s(block).0, [simd.splat_f32s(0.0); BLOCK]);
+            for (c, b) in (from / S::F32_LANES..).zip(S::as_simd_f32s(&b[from..]).0) {
+                for i in 0..BLOCK {
+                    sums[i] = simd.mul_add_f32s(rows[i * wide + c], *b, sums[i]);
+                }
+            }
+            let solved = sums.map(|sum| simd.reduce_sum_f32s(sum));
+            for i in (0..BLOCK).rev() {
+                let others: f32 = (i + 1..BLOCK).map(|j| x[j] * block[i * stride + first + j]).sum();
+                x[i] = (x[i] - solved[i] - others) * self.reciprocals[first + i];
+            }
+            b[first..first + BLOCK].copy_from_slice(&x);
         }
     }
 }
 
-/// a · b, of one length that is a multiple of [`LANES`].
+/// a · b, of one length of whole vectors.
 #[inline(always)]
 pub fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
@@ -194,14 +338,29 @@ impl WithSimd for AddRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let out = S::as_mut_simd_f32s(self.out).0;
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let wide = self.stride / S::F32_LANES;
+        let mut c = 0;
+        while c < wide {
+            c += if wide - c >= 8 { self.columns::<S, 8>(simd, c) } else { self.columns::<S, 1>(simd, c) };
+        }
+    }
+}
+
+impl AddRows<'_> {
+    /// The Q vectors of columns from the c-th on; Q.
+    #[inline(always)]
+    fn columns<S: Simd, const Q: usize>(&mut self, simd: S, c: usize) -> usize {
+        let out = &mut S::as_mut_simd_f32s(self.out).0[c..c + Q];
+        let mut sums: [S::f32s; Q] = std::array::from_fn(|q| out[q]);
         for (row, &x) in self.tile.chunks_exact(self.stride).zip(self.x) {
-            let x = simd.splat_f32s(x);
-            for (out, t) in out.iter_mut().zip(S::as_simd_f32s(row).0) {
-                *out = simd.mul_add_f32s(x, *t, *out);
+            let (row, x) = (&S::as_simd_f32s(row).0[c..c + Q], simd.splat_f32s(x));
+            for q in 0..Q {
+                sums[q] = simd.mul_add_f32s(x, row[q], sums[q]);
             }
         }
+        out.copy_from_slice(&sums);
+        Q
     }
 }
 

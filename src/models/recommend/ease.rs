@@ -184,9 +184,8 @@ impl Recommender for Ease {
         }
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        let shares = user.items.iter().zip(user.weights).map(|(&i, &w)| (w * self.row(i)[item as usize], i));
-        shares.filter(|(share, _)| *share > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, i)| i)
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        user.items.iter().zip(user.weights).map(|(&i, &w)| (i, w * self.row(i)[item as usize])).collect()
     }
 
     fn to_parts(&self) -> Vec<Part> {

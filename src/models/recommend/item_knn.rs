@@ -138,9 +138,8 @@ impl Recommender for ItemKnn {
         }
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        let said = user.items.iter().zip(user.weights).map(|(&j, w)| (w * self.neighbours.similarity(j, item), j));
-        said.filter(|(s, _)| *s > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, j)| j)
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        user.items.iter().zip(user.weights).map(|(&j, w)| (j, w * self.neighbours.similarity(j, item))).collect()
     }
 
     fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {

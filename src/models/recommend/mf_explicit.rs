@@ -305,15 +305,21 @@ impl Recommender for MfExplicit {
         }
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        let ridge = self.fold_in(user)?;
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        let Some(ridge) = self.fold_in(user) else { return vec![] };
         let with_one = |i: u32| std::iter::once(1.0).chain(self.items.row(i)[1..].iter().copied());
         let direction = ridge.solve(with_one(item).collect());
-        let shares = user.rated().map(|(j, r)| {
+        let share = |(j, r): (u32, f32)| {
             let alike: f64 = with_one(j).zip(&direction).map(|(q, d)| q * d).sum();
-            (alike * (f64::from(r) - self.mean - self.items.row(j)[0]), j)
-        });
-        shares.filter(|(share, _)| *share > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, j)| j)
+            (j, (alike * (f64::from(r) - self.mean - self.items.row(j)[0])) as f32)
+        };
+        user.rated().map(share).collect()
+    }
+
+    /// The mean and the item's bias.
+    fn baseline(&self, user: History<'_>, item: u32) -> f32 {
+        let shift = if self.range.0 > 0.0 { 0.0 } else { 1.0 - self.range.0 };
+        if user.rated().next().is_none() { 0.0 } else { (self.mean + self.items.row(item)[0] + shift) as f32 }
     }
 
     fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {

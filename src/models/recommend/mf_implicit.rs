@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use super::dense::{self, LANES, Panels, padded};
 use super::products::{USERS, best_products};
+use super::scores::most;
 use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
@@ -92,7 +93,7 @@ pub struct MfImplicitParams {
 /// Standard deviation of a score between factors drawn at random, times √factors (Rendle et al. 2022).
 const INITIAL: f64 = 0.1;
 /// Rows that are gathered at once.
-const TILE: usize = 128;
+const TILE: usize = 64;
 /// What a task solves: so many entries, a row counted as [`ROW`] more.
 const TASK: usize = 1 << 14;
 const ROW: usize = 32;
@@ -133,6 +134,11 @@ impl Factors {
         &self.rows[i as usize * self.stride..][..self.stride]
     }
 
+    /// Prefetches the rows of the first tile of `items`.
+    fn prefetch(&self, items: &[u32]) {
+        dense::prefetch(&self.rows, self.stride, &items[..items.len().min(TILE)]);
+    }
+
     /// Turns rows into the axes in which their Gram matrix is diagonal.
     fn principal(mut rows: Vec<f32>, stride: usize) -> Result<Self, ModelError> {
         let partial: Vec<Vec<f32>> = rows
@@ -162,9 +168,9 @@ impl Factors {
         Ok(Self { stride, rows, squares })
     }
 
-    /// The factors of the rows of `weights` that best fit these, of which there is one a column.
-    fn solve(&self, weights: &Csr, penalty: Penalty, control: &Control) -> Result<Vec<f32>, ModelError> {
-        let mut solved = vec![0f32; weights.n_rows() * self.stride];
+    /// The factors of the rows of `weights` that best fit these, of which there is one a column, in the memory of `solved`.
+    fn solve(&self, weights: &Csr, penalty: Penalty, control: &Control, mut solved: Vec<f32>) -> Result<Vec<f32>, ModelError> {
+        solved.resize(weights.n_rows() * self.stride, 0.0);
         let mut tasks = vec![];
         let (mut rest, mut start) = (solved.as_mut_slice(), 0);
         while start < weights.n_rows() {
@@ -177,6 +183,9 @@ impl Factors {
         tasks.into_par_iter().try_for_each_init(Equations::default, |equations, (start, task)| {
             control.check()?;
             for (u, out) in task.chunks_exact_mut(self.stride).enumerate() {
+                if start + u + 1 < weights.n_rows() {
+                    self.prefetch(weights.row(start + u + 1).0);
+                }
                 let (items, weights) = weights.row(start + u);
                 equations.set(self, penalty, items, weights);
                 equations.solve(out);
@@ -196,9 +205,11 @@ struct Equations {
     roots: Vec<f32>,
     /// Whether it is 1 + B·Bᵀ.
     by_item: bool,
-    /// Bᵀ with `by_item`, else the rows of B that were gathered last.
+    /// B, with rows of zeros up to `stride` of them, with `by_item`, else the rows of B that were gathered last.
     tile: Vec<f32>,
-    /// Length of a row of `matrix`; of `tile` too with `by_item`.
+    /// Bᵀ, with `by_item`.
+    turned: Vec<f32>,
+    /// Length of a row of `matrix`.
     stride: usize,
     matrix: Vec<f32>,
     reciprocals: Vec<f32>,
@@ -218,26 +229,22 @@ impl Equations {
         self.roots.clear();
         self.roots.extend(weights.iter().map(|w| w.sqrt()));
         self.by_item = n < k;
-        self.stride = if self.by_item { padded(n.max(1)) } else { k };
+        self.stride = if self.by_item { dense::side(n.max(1)) } else { k };
         self.matrix.clear();
         self.matrix.resize(self.stride * self.stride, 0.0);
         self.tile.clear();
         self.right.clear();
         if self.by_item {
+            dense::gather(&factors.rows, &self.scale, items, &self.roots, &mut self.tile);
             self.tile.resize(k * self.stride, 0.0);
-            for (j, (&item, root)) in items.iter().zip(&self.roots).enumerate() {
-                for (c, (y, scale)) in factors.row(item).iter().zip(&self.scale).enumerate() {
-                    self.tile[c * self.stride + j] = root * scale * y;
-                }
-            }
-            dense::add_gram(&self.tile, self.stride, &mut self.matrix);
+            dense::turn(&self.tile, k, &mut self.turned);
+            dense::add_gram(&self.turned, self.stride, &mut self.matrix);
         } else {
             self.right.resize(k, 0.0);
-            for (items, roots) in items.chunks(TILE).zip(self.roots.chunks(TILE)) {
+            for (t, (chunk, roots)) in items.chunks(TILE).zip(self.roots.chunks(TILE)).enumerate() {
+                factors.prefetch(&items[((t + 1) * TILE).min(n)..]);
                 self.tile.clear();
-                for (&item, root) in items.iter().zip(roots) {
-                    self.tile.extend(factors.row(item).iter().zip(&self.scale).map(|(y, scale)| root * scale * y));
-                }
+                dense::gather(&factors.rows, &self.scale, chunk, roots, &mut self.tile);
                 dense::add_gram(&self.tile, k, &mut self.matrix);
                 dense::add_rows(&self.tile, k, roots, &mut self.right);
             }
@@ -260,7 +267,8 @@ impl Equations {
             let roots = std::mem::take(&mut self.roots);
             self.solve_for(roots.iter().copied());
             self.roots = roots;
-            dense::times(&self.tile, self.stride, &self.solution, out);
+            out.fill(0.0);
+            dense::add_rows(&self.tile, out.len(), &self.solution, out);
         } else {
             let right = std::mem::take(&mut self.right);
             self.solve_for(right.iter().copied());
@@ -278,7 +286,7 @@ impl Equations {
         if self.by_item {
             let scaled: Vec<f32> = scaled.collect();
             let mut right = vec![0.0; self.stride];
-            dense::add_rows(&self.tile, self.stride, &scaled, &mut right);
+            dense::times(&self.tile, factors.stride, &scaled, &mut right);
             self.solve_for(right.into_iter());
             self.shares.extend(self.solution.iter().zip(&self.roots).map(|(c, root)| c * root));
         } else {
@@ -296,8 +304,7 @@ impl Equations {
 
     /// The item that contributes most, if anything does.
     fn because(&mut self, factors: &Factors, items: &[u32], item: u32) -> Option<u32> {
-        let shares = self.shares(factors, items, factors.row(item)).iter().zip(items).filter(|(share, _)| **share > 0.0);
-        shares.max_by(|a, b| a.0.total_cmp(b.0).then(b.1.cmp(a.1))).map(|(_, &j)| j)
+        most(items.iter().copied().zip(self.shares(factors, items, factors.row(item)).iter().copied()))
     }
 }
 
@@ -313,10 +320,12 @@ impl MfImplicit {
         let mut draw = |c: usize| if c < k { (deviation * Distribution::<f64>::sample(&StandardNormal, &mut rng)) as f32 } else { 0.0 };
         let initial = (0..feedback.n_items() * stride).map(|i| draw(i % stride)).collect();
         let mut items = Factors::principal(initial, stride)?;
+        let mut users = vec![];
         for done in 0..params.iterations {
             control.report("mf_implicit: passes", done as f64 / params.iterations as f64);
-            let users = Factors::principal(items.solve(by_user, penalty, control)?, stride)?;
-            items = Factors::principal(users.solve(&by_item, penalty, control)?, stride)?;
+            let turned = Factors::principal(items.solve(by_user, penalty, control, users)?, stride)?;
+            items = Factors::principal(turned.solve(&by_item, penalty, control, items.rows)?, stride)?;
+            users = turned.rows;
         }
         control.report("mf_implicit: passes", 1.0);
         Ok(Self { panels: Panels::new(&items.rows, stride), items, penalty })
@@ -370,10 +379,11 @@ impl Recommender for MfImplicit {
         scores.all(self.n_items()).copy_from_slice(&products[..self.n_items()]);
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
         let mut equations = Equations::default();
         equations.set(&self.items, self.penalty, user.items, user.weights);
-        equations.because(&self.items, user.items, item)
+        let shares = equations.shares(&self.items, user.items, self.items.row(item));
+        user.items.iter().copied().zip(shares.iter().copied()).collect()
     }
 
     /// With a running threshold, and one system solved for all reasons.
@@ -427,8 +437,9 @@ mod tests {
     #[test]
     fn every_solved_row_is_a_minimum_of_the_loss() {
         let m = feedback();
-        let rows =
-            |m: &Csr, others: &Factors| others.solve(m, Penalty { alpha0: 0.3, l2: 0.05, reg_exp: 0.8 }, &Control::default()).unwrap();
+        let rows = |m: &Csr, others: &Factors| {
+            others.solve(m, Penalty { alpha0: 0.3, l2: 0.05, reg_exp: 0.8 }, &Control::default(), vec![]).unwrap()
+        };
         let items = MfImplicit::fit(&m, &PARAMS, &Control::default()).unwrap().items;
         let users = Factors::principal(rows(&m.weights, &items), items.stride).unwrap();
         let by_item = m.weights.transpose();
@@ -452,7 +463,7 @@ mod tests {
     fn contributions_add_up_and_folding_in_is_training() {
         let m = feedback();
         let model = MfImplicit::fit(&m, &PARAMS, &Control::default()).unwrap();
-        let trained = model.items.solve(&m.weights, model.penalty, &Control::default()).unwrap();
+        let trained = model.items.solve(&m.weights, model.penalty, &Control::default(), vec![]).unwrap();
         let (mut equations, mut folded) = (Equations::default(), vec![0.0; model.items.stride]);
         for (u, w) in trained.chunks_exact(model.items.stride).enumerate() {
             let user = m.history(u as u32);

@@ -70,8 +70,18 @@ pub trait Recommender: fmt::Debug + Send + Sync {
     /// Puts the scores of items for a user into `scores`, whose sums are all zero: either with [`Scores::add`], or into [`Scores::all`].
     fn score(&self, user: History<'_>, scores: &mut Scores);
 
-    /// The item of the history that contributed most to the score of `item`; asked for where [`Scores::add`] has not been told.
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32>;
+    /// What items of the history contribute to the score of `item`, which is their sum and the [`Recommender::baseline`]: (item of the history, share).
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)>;
+
+    /// The part of the score of `item` that no history changes.
+    fn baseline(&self, _user: History<'_>, _item: u32) -> f32 {
+        0.0
+    }
+
+    /// The item of the history that contributed most to the score of `item`.
+    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
+        scores::most(self.shares(user, item))
+    }
 
     /// The rating the user would give the item, inside the range of ratings seen; `None` without an answer: the model has no ratings, or nobody
     /// like the user (nothing like the item) was rated.

@@ -53,8 +53,12 @@ impl Recommender for Popularity {
         self.items.iter().zip(&self.users).for_each(|(&i, &n)| all[i as usize] = n);
     }
 
-    fn because(&self, _: History<'_>, _: u32) -> Option<u32> {
-        None
+    fn shares(&self, _: History<'_>, _: u32) -> Vec<(u32, f32)> {
+        vec![]
+    }
+
+    fn baseline(&self, _: History<'_>, item: u32) -> f32 {
+        self.items.iter().position(|i| *i == item).map_or(0.0, |at| self.users[at])
     }
 
     /// Without a look at the items behind the first k.

@@ -88,6 +88,12 @@ impl Scores {
     }
 }
 
+/// The item of the largest share above 0, of equal ones the smallest.
+pub fn most(shares: impl IntoIterator<Item = (u32, f32)>) -> Option<u32> {
+    let above = shares.into_iter().filter(|(_, share)| *share > 0.0);
+    above.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(item, _)| item)
+}
+
 /// Which items may be recommended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'a> {

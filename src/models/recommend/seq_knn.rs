@@ -176,11 +176,10 @@ impl Recommender for SeqKnn {
         scores.order = order;
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
         let mut order = vec![];
         user.latest_first(&mut order);
-        let said = self.voices(user, &order).map(|(i, weight)| (weight * self.followers.similarity(i, item), i));
-        said.filter(|(s, _)| *s > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, i)| i)
+        self.voices(user, &order).map(|(i, weight)| (i, weight * self.followers.similarity(i, item))).collect()
     }
 
     fn to_parts(&self) -> Vec<Part> {

@@ -251,14 +251,15 @@ impl Recommender for UserKnn {
         scores.search = search;
     }
 
-    fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        let current = self.current.as_ref()?;
+    /// What each neighbour says, as that of the item most shared with them.
+    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+        let Some(current) = &self.current else { return vec![] };
         let said = self.similar_users(user).into_iter().filter_map(|(v, similarity)| {
             let (items, weights) = current.weights.row(v as usize);
             let share = similarity as f32 * weights[items.binary_search(&item).ok()?];
-            Some((share, self.shared(current, user, v)?))
+            Some((self.shared(current, user, v)?, share))
         });
-        said.filter(|(s, _)| *s > 0.0).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))).map(|(_, i)| i)
+        said.filter(|(_, share)| *share > 0.0).collect()
     }
 
     fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {
