@@ -17,7 +17,7 @@ use super::pin::{Versioned, blocking};
 use super::prelude::*;
 use super::serving::Serving;
 use crate::features::{Customers, Interactions, NO_CODE};
-use crate::models::recommend::{ABSENT, Filter, ItemModel, Scored, Scores, Translated, cosine_of_sets};
+use crate::models::recommend::{ABSENT, Filter, History, ItemModel, Scored, Scores, Translated, cosine_of_sets};
 
 #[derive(Debug)]
 pub struct Recommend;
@@ -210,27 +210,49 @@ impl Recommender {
         Ok(Self { serving, open_in_model, barred, popular, names, ask, verb })
     }
 
-    /// The user's list, in event item codes: (item, score, reason).
-    fn one(&self, user: u32, work: &mut Work) -> Result<&'static str> {
-        work.out.clear();
-        let barred = self.barred.get(&user).map_or(&[][..], Vec::as_slice);
+    /// The lists of users, in event item codes, into `work.lists`, and where they come from.
+    fn of(&self, users: &[u32], work: &mut Work) -> Result<()> {
         let pool = if self.ask.diversity > 0.0 { (POOL * self.ask.k).max(LEAST_POOL) } else { self.ask.k };
-        let seen = self.seen(user);
-        if !self.serving.history(user, &mut work.translated).items.is_empty() {
-            self.by_model(user, seen, barred, pool, work);
+        let Work { scores, translated, exclude, lists, sources } = work;
+        translated.resize_with(translated.len().max(users.len()), Translated::default);
+        exclude.resize_with(exclude.len().max(users.len()), Vec::new);
+        for ((&user, translated), exclude) in users.iter().zip(translated.iter_mut()).zip(exclude.iter_mut()) {
+            self.serving.history(user, translated);
+            exclude.clear();
+            exclude.extend(self.seen(user).iter().chain(self.barred(user)).filter_map(|&i| self.serving.codes.to_model(i)));
+            exclude.sort_unstable();
         }
-        let mut source = "model";
-        if work.out.is_empty() {
-            // The model knows nothing of this user, or of the items of this user.
-            source = "popular";
-            let popular =
-                self.popular.iter().filter(|(i, _)| seen.binary_search(i).is_err() && barred.binary_search(i).is_err()).take(pool);
-            work.out.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
+        let asked = users.iter().zip(translated.iter()).map(|(&user, t)| t.history((user != NO_CODE).then_some(user)));
+        let histories: Vec<History<'_>> = asked.collect();
+        let open = |exclude| Filter { exclude, candidates: self.open_in_model.as_deref() };
+        let filters: Vec<Filter<'_>> = exclude.iter().take(users.len()).map(|e| open(e.as_slice())).collect();
+        self.serving.recommender.top_k_many(&histories, &filters, pool, scores, lists);
+        sources.clear();
+        for ((&user, history), list) in users.iter().zip(&histories).zip(lists.iter_mut()) {
+            if history.items.is_empty() || list.is_empty() {
+                // The model knows nothing of this user, or of the items of this user.
+                list.clear();
+                let closed = |i: &u32| self.seen(user).binary_search(i).is_ok() || self.barred(user).binary_search(i).is_ok();
+                let popular = self.popular.iter().filter(|(i, _)| !closed(i)).take(pool);
+                list.extend(popular.map(|&(item, score)| Scored { item, score, because: None }));
+                sources.push("popular");
+            } else {
+                for s in list.iter_mut() {
+                    s.item = self.serving.codes.from_model(s.item).unwrap_or(ABSENT);
+                    s.because = s.because.and_then(|b| self.serving.codes.from_model(b));
+                }
+                sources.push("model");
+            }
+            if self.ask.diversity > 0.0 {
+                self.diversify(list)?;
+            }
         }
-        if self.ask.diversity > 0.0 {
-            self.diversify(&mut work.out)?;
-        }
-        Ok(source)
+        Ok(())
+    }
+
+    /// What is not to be offered to this user, ascending.
+    fn barred(&self, user: u32) -> &[u32] {
+        self.barred.get(&user).map_or(&[], Vec::as_slice)
     }
 
     /// What is not offered again: the items of the strong interactions, or of the weak ones of a user without.
@@ -240,20 +262,6 @@ impl Recommender {
         }
         let strong = self.serving.interactions.strong.history(user).items;
         if strong.is_empty() { self.serving.interactions.weak.history(user).items } else { strong }
-    }
-
-    /// The model's list for the history in `work`.
-    fn by_model(&self, user: u32, seen: &[u32], barred: &[u32], k: usize, work: &mut Work) {
-        work.exclude.clear();
-        work.exclude.extend(seen.iter().chain(barred).filter_map(|&i| self.serving.codes.to_model(i)));
-        work.exclude.sort_unstable();
-        let history = work.translated.history((user != NO_CODE).then_some(user));
-        let filter = Filter { exclude: &work.exclude, candidates: self.open_in_model.as_deref() };
-        self.serving.recommender.top_k(history, filter, k, &mut work.scores, &mut work.out);
-        for s in &mut work.out {
-            s.item = self.serving.codes.from_model(s.item).unwrap_or(ABSENT);
-            s.because = s.because.and_then(|b| self.serving.codes.from_model(b));
-        }
     }
 
     /// Takes k of a list, best first, by maximal marginal relevance; of equal items the one that stands first.
@@ -280,10 +288,15 @@ impl Recommender {
 #[derive(Default)]
 struct Work {
     scores: Scores,
-    translated: Translated,
-    exclude: Vec<u32>,
-    out: Vec<Scored>,
+    /// By user of those that are asked about at once.
+    translated: Vec<Translated>,
+    exclude: Vec<Vec<u32>>,
+    lists: Vec<Vec<Scored>>,
+    sources: Vec<&'static str>,
 }
+
+/// Users that are asked about at once.
+const TOGETHER: usize = 240;
 
 thread_local! {
     static WORK: RefCell<Work> = RefCell::default();
@@ -297,17 +310,17 @@ impl Lists for Recommender {
         // The literal NULL is an array without a validity buffer.
         let nulls = keys[0].logical_nulls();
         WORK.with_borrow_mut(|work| -> Result<()> {
-            for (i, &user) in codes.iter().enumerate() {
-                let is_valid = nulls.as_ref().is_none_or(|n| n.is_valid(i));
-                valid.push(is_valid);
-                if is_valid {
-                    let from = self.one(user, work)?;
+            for (at, users) in (0..).step_by(TOGETHER).zip(codes.chunks(TOGETHER)) {
+                self.of(users, work)?;
+                for (i, &user) in users.iter().enumerate() {
+                    let is_valid = nulls.as_ref().is_none_or(|n| n.is_valid(at + i));
+                    valid.push(is_valid);
                     let strong = if user == NO_CODE { &[] } else { self.serving.interactions.strong.history(user).items };
-                    for (r, s) in work.out.iter().enumerate() {
+                    for (r, s) in work.lists[i].iter().enumerate().filter(|_| is_valid) {
                         rank.push(r as i64 + 1);
                         item.push(s.item);
                         score.push(f64::from(s.score));
-                        match (from, s.because) {
+                        match (work.sources[i], s.because) {
                             ("popular", _) => reason.append_value("popular"),
                             (_, Some(b)) => {
                                 let verb = if strong.binary_search(&b).is_ok() { self.verb } else { "seen" };
@@ -315,10 +328,10 @@ impl Lists for Recommender {
                             }
                             _ => reason.append_null(),
                         }
-                        source.append_value(from);
+                        source.append_value(work.sources[i]);
                     }
+                    offsets.push(item.len() as i32);
                 }
-                offsets.push(item.len() as i32);
             }
             Ok(())
         })?;
