@@ -1,5 +1,6 @@
-//! Plans over `events` and the dense arrays made of them: customers, interactions.
+//! Plans over `events` and the dense arrays made of them: customers, interactions, baskets.
 
+mod baskets;
 mod context;
 mod covariates;
 mod customers;
@@ -9,6 +10,7 @@ mod keys;
 mod purchasers;
 mod summary;
 
+pub use baskets::OrderBaskets;
 pub use context::{Context, Known, calendar};
 pub use covariates::UserCovariates;
 pub use customers::Customers;

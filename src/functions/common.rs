@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array};
+use datafusion::arrow::array::{ArrayRef, Float64Array, ListArray, StructArray};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
 
 use super::args::CallArgs;
@@ -161,6 +163,19 @@ pub fn floats(kernel: &Kernel) -> Option<&Float64Array> {
 /// A column of one value a customer code.
 pub fn values(array: impl datafusion::arrow::array::Array + 'static) -> Kernel {
     Kernel::Values(Arc::new(array) as ArrayRef)
+}
+
+/// The type of lists of rows.
+pub fn list_type(fields: Fields) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields), true)))
+}
+
+/// One list of rows for each of `valid`, NULL where it is not: list i has the rows from `offsets[i]` to `offsets[i + 1]`.
+pub fn lists_of(fields: Fields, columns: Vec<ArrayRef>, offsets: Vec<i32>, valid: Vec<bool>) -> Result<ArrayRef> {
+    let rows = StructArray::try_new(fields.clone(), columns, None)?;
+    let field = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(rows), Some(NullBuffer::from(valid)))?))
 }
 
 /// What `model_version` shows.

@@ -158,6 +158,10 @@ pub fn coerced(spec: &FunctionSpec, i: usize, given: &DataType) -> Result<DataTy
     let fine = match argument.kind {
         ArgKind::User | ArgKind::Item | ArgKind::Column => !given.is_nested(),
         ArgKind::List => matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)),
+        ArgKind::Items => match given {
+            DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => !f.data_type().is_nested(),
+            scalar => !scalar.is_nested(),
+        },
         ArgKind::Days | ArgKind::DaysOrInfinity => {
             text || given.is_numeric() || matches!(given, DataType::Interval(_) | DataType::Duration(_))
         }

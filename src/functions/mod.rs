@@ -1,6 +1,7 @@
 //! The SQL functions: one file each, and the one list that registers them.
 
 mod args;
+mod association_rules;
 mod backtest;
 mod churn_prob;
 mod churn_risk;
@@ -11,6 +12,7 @@ mod clv_low;
 mod clv_sum;
 mod clv_tracking;
 mod common;
+mod cross_sell;
 mod customer;
 mod customers;
 mod data_quality;
@@ -26,6 +28,7 @@ mod model_info;
 mod model_parameters;
 mod model_versions;
 mod models;
+mod next_basket;
 mod next_order_date;
 mod p_alive;
 mod p_alive_history;
@@ -70,11 +73,13 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
     &clv::Clv,
     &clv_high::ClvHigh,
     &clv_low::ClvLow,
+    &cross_sell::CrossSellFunction,
     &expected_order_value::ExpectedOrderValue,
     &expected_purchases::ExpectedPurchases,
     &explain_clv::ExplainClv,
     &explain_recommendation::ExplainRecommendation,
     &historic_value::HistoricValue,
+    &next_basket::NextBasket,
     &next_order_date::NextOrderDate,
     &p_alive::PAlive,
     &p_alive_history::PAliveHistory,
@@ -91,6 +96,7 @@ pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
 
 /// Functions in FROM.
 pub static RELATION_FUNCTIONS: &[&dyn RelationFunction] = &[
+    &association_rules::AssociationRulesFunction,
     &backtest::Backtest,
     &clv_frequency_bins::ClvFrequencyBins,
     &clv_tracking::ClvTracking,

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::TenureConfig;
 use crate::events::Snapshot;
-use crate::features::{Customers, Interactions, UserCovariates};
+use crate::features::{Customers, Interactions, OrderBaskets, UserCovariates};
 use crate::models::Control;
 use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::ItemModel;
@@ -87,6 +87,8 @@ pub trait Pin: Send + Sync {
     async fn snapshot(&self) -> Result<Arc<Snapshot>>;
     async fn customers(&self) -> Result<Arc<Customers>>;
     async fn interactions(&self) -> Result<Arc<Interactions>>;
+    /// The orders as baskets of items.
+    async fn baskets(&self) -> Result<Arc<OrderBaskets>>;
     /// The model of that name, or the auto model.
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>>;
     /// Columns of `users` ('column, column') as numbers; `wanted` are the names that a fitted model has.

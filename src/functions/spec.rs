@@ -11,6 +11,8 @@ pub enum ArgKind {
     User,
     /// An item's key, of any scalar type; may be a column.
     Item,
+    /// Keys of items: one of any scalar type, or a list of them; may be a column.
+    Items,
     /// A span of time: an INTERVAL, or a number of days.
     Days,
     /// The same, or 'infinity'.
@@ -42,13 +44,14 @@ pub enum ArgKind {
 impl ArgKind {
     /// Whether an argument is a key, which may differ from row to row.
     pub fn is_key(self) -> bool {
-        matches!(self, Self::User | Self::Item)
+        matches!(self, Self::User | Self::Item | Self::Items)
     }
 
     /// The kind as it stands in help and messages.
     pub fn label(self) -> &'static str {
         match self {
             Self::User | Self::Item => "any scalar",
+            Self::Items => "any scalar, or a list of them",
             Self::Days => "INTERVAL, days or '90 days'",
             Self::DaysOrInfinity => "INTERVAL, days, '90 days' or 'infinity'",
             Self::Share => "number between 0 and 1",

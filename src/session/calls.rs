@@ -249,7 +249,11 @@ fn qualified(spec: &FunctionSpec, function: &dyn CustomerFunction, engine: &Engi
 
 /// The column of a call in FROM that holds its first key.
 fn key_column(spec: &FunctionSpec) -> &'static str {
-    if spec.arguments.first().is_some_and(|a| a.kind == ArgKind::Item) { "item_id" } else { "user_id" }
+    match spec.arguments.first().map(|a| a.kind) {
+        Some(ArgKind::Item) => "item_id",
+        Some(ArgKind::Items) => "basket",
+        _ => "user_id",
+    }
 }
 
 /// The fields of a struct, or of a list of structs.

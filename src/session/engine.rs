@@ -18,7 +18,7 @@ use super::fitting::Fitted;
 use super::pin::QueryPin;
 use crate::config::TenureConfig;
 use crate::events::{Contract, Fingerprints, Snapshot};
-use crate::features::{Customers, Interactions};
+use crate::features::{Customers, Interactions, OrderBaskets};
 use crate::functions::{Bound, KeyTypes, Pin, PinSource};
 use crate::models::OnProgress;
 use crate::store::Store;
@@ -31,6 +31,7 @@ pub struct SnapshotData {
     pub snapshot: Arc<Snapshot>,
     pub customers: OnceCell<Arc<Customers>>,
     pub interactions: OnceCell<Arc<Interactions>>,
+    pub baskets: OnceCell<Arc<OrderBaskets>>,
     /// Bound functions by call and model version.
     pub bound: Mutex<HashMap<String, Arc<Bound>>>,
 }
@@ -118,6 +119,7 @@ impl Engine {
             snapshot: Arc::new(snapshot),
             customers: OnceCell::new(),
             interactions: OnceCell::new(),
+            baskets: OnceCell::new(),
             bound: Mutex::default(),
         };
         let data = Arc::new(data);

@@ -24,7 +24,7 @@ use super::fitting::{self, Fitted};
 use super::lifetime::{self, Study};
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{EventColumn, Snapshot, kind, time_text};
-use crate::features::{Customers, DAY_US, Interactions, NO_CODE, UserCovariates, calendar};
+use crate::features::{Customers, DAY_US, Interactions, NO_CODE, OrderBaskets, UserCovariates, calendar};
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Memo, Pin, Versioned, blocking, context, fit_error, model_record,
     read_rfm_rules,
@@ -91,6 +91,27 @@ impl QueryPin {
 
     async fn data(&self) -> Result<&Arc<SnapshotData>> {
         self.data.get_or_try_init(|| async { self.engine.snapshot(&self.state, &self.config).await }).await
+    }
+
+    /// What is read of the snapshot once; where the memory does not suffice, what was read of others is let go of.
+    async fn read_once<T, F>(&self, cell: &OnceCell<Arc<T>>, stage: &str, read: impl Fn() -> F + Send + Sync) -> Result<Arc<T>>
+    where
+        T: Send + Sync,
+        F: Future<Output = Result<T>> + Send,
+    {
+        let reported = || async {
+            self.engine.report(stage, 0.0);
+            let out = read().await?;
+            self.engine.report(stage, 1.0);
+            Ok::<_, DataFusionError>(Arc::new(out))
+        };
+        match cell.get_or_try_init(reported).await {
+            Err(e) if exhausted(&e) => {
+                self.engine.forget_others(self.data().await?);
+                Ok(Arc::clone(cell.get_or_try_init(reported).await?))
+            }
+            out => Ok(Arc::clone(out?)),
+        }
     }
 
     /// Where an observation ends: `tenure.as_of`, or max(ts) of the events.
@@ -422,37 +443,18 @@ impl Pin for QueryPin {
 
     async fn customers(&self) -> Result<Arc<Customers>> {
         let data = self.data().await?;
-        let read = || async {
-            self.engine.report("reading customers", 0.0);
-            let customers = Customers::read(&self.state, &data.snapshot).await?;
-            self.engine.report("reading customers", 1.0);
-            Ok::<_, datafusion::error::DataFusionError>(Arc::new(customers))
-        };
-        match data.customers.get_or_try_init(read).await {
-            Err(e) if exhausted(&e) => {
-                self.engine.forget_others(data);
-                Ok(Arc::clone(data.customers.get_or_try_init(read).await?))
-            }
-            customers => Ok(Arc::clone(customers?)),
-        }
+        self.read_once(&data.customers, "reading customers", || Customers::read(&self.state, &data.snapshot)).await
     }
 
     async fn interactions(&self) -> Result<Arc<Interactions>> {
-        let data = self.data().await?;
-        let customers = self.customers().await?;
-        let read = || async {
-            self.engine.report("reading interactions", 0.0);
-            let interactions = Interactions::read(&self.state, &data.snapshot, &customers).await?;
-            self.engine.report("reading interactions", 1.0);
-            Ok::<_, datafusion::error::DataFusionError>(Arc::new(interactions))
-        };
-        match data.interactions.get_or_try_init(read).await {
-            Err(e) if exhausted(&e) => {
-                self.engine.forget_others(data);
-                Ok(Arc::clone(data.interactions.get_or_try_init(read).await?))
-            }
-            interactions => Ok(Arc::clone(interactions?)),
-        }
+        let (data, customers) = (self.data().await?, self.customers().await?);
+        self.read_once(&data.interactions, "reading interactions", || Interactions::read(&self.state, &data.snapshot, &customers)).await
+    }
+
+    async fn baskets(&self) -> Result<Arc<OrderBaskets>> {
+        let (data, customers, interactions) = (self.data().await?, self.customers().await?, self.interactions().await?);
+        let read = || OrderBaskets::read(&self.state, &data.snapshot, &customers, Arc::clone(&interactions));
+        self.read_once(&data.baskets, "reading baskets", read).await
     }
 
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>> {

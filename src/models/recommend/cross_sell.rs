@@ -44,7 +44,7 @@ pub struct CrossSell {
 #[derive(Debug)]
 pub struct CrossSeller<'a> {
     baskets: &'a Baskets,
-    by_item: ByItem,
+    by_item: &'a ByItem,
     /// Mean amount of each item when bought.
     amounts: Option<&'a [f64]>,
 }
@@ -52,14 +52,14 @@ pub struct CrossSeller<'a> {
 impl<'a> CrossSeller<'a> {
     /// # Errors
     /// Amounts that are not one finite number from 0 an item.
-    pub fn new(baskets: &'a Baskets, amounts: Option<&'a [f64]>) -> Result<Self, ModelError> {
+    pub fn new(baskets: &'a Baskets, by_item: &'a ByItem, amounts: Option<&'a [f64]>) -> Result<Self, ModelError> {
         if let Some(a) = amounts
             && (a.len() != baskets.n_items || a.iter().any(|x| !x.is_finite() || *x < 0.0))
         {
             let given = format!("{} amounts for {} items", a.len(), baskets.n_items);
             return Err(ModelError::Option { option: "price".into(), given, allowed: "one finite number from 0 for each item".into() });
         }
-        Ok(Self { baskets, by_item: ByItem::new(baskets), amounts })
+        Ok(Self { baskets, by_item, amounts })
     }
 
     /// The at most `k` items that go best with `basket` (any order; repeats and unknown items say nothing), the best first, equal ones by ascending item.
@@ -112,7 +112,8 @@ mod tests {
         let (mut whole, mut single) = (0, 0);
         for seed in 0..30 {
             let b = random(seed, 60, 9);
-            let seller = CrossSeller::new(&b, Some(&amounts)).unwrap();
+            let by_item = ByItem::new(&b);
+            let seller = CrossSeller::new(&b, &by_item, Some(&amounts)).unwrap();
             let params = CrossSellParams { min_count: 2, min_baskets: 8, min_lift: 0.9 };
             for basket in [vec![seed as u32 % 9], vec![0, 1], vec![0, 3, 5], vec![7, 8, 7, 99]] {
                 let set: Vec<u32> = (0..9).filter(|i| basket.contains(i)).collect();
@@ -149,6 +150,7 @@ mod tests {
     #[test]
     fn amounts_must_be_numbers() {
         let b = random(1, 5, 3);
-        assert!(CrossSeller::new(&b, Some(&[1.0, f64::NAN, 2.0])).is_err() && CrossSeller::new(&b, Some(&[1.0])).is_err());
+        let fails = |amounts: &[f64]| CrossSeller::new(&b, &ByItem::new(&b), Some(amounts)).is_err();
+        assert!(fails(&[1.0, f64::NAN, 2.0]) && fails(&[1.0]));
     }
 }
