@@ -5,6 +5,7 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
 
 use super::common::{FOLDS, HOLDOUT, MODEL};
 use super::prelude::*;
+use crate::models::Family;
 
 #[derive(Debug)]
 pub struct Backtest;
@@ -13,7 +14,7 @@ const COLUMNS: &[super::spec::ColumnSpec] = &[
     ("fold", "Int64", "the hold-out, 1 = the latest"),
     ("eval_from", "Timestamp", "end of what the model was fitted to, UTC"),
     ("eval_to", "Timestamp", "end of the hold-out, UTC"),
-    ("users", "Int64", "customers who had purchased by then"),
+    ("users", "Int64", "customers who had purchased by then; of a recommender, those it is judged on"),
     ("predicted_total", "Float64", "purchase days expected of all of them"),
     ("actual_total", "Float64", "purchase days that came"),
     ("bias_pct", "Float64", "predicted less actual, percent of the actual"),
@@ -40,6 +41,14 @@ const COLUMNS: &[super::spec::ColumnSpec] = &[
     ("value_gini", "Float64", "normalised Gini coefficient of the order by expected net value"),
     ("baseline_value_gini", "Float64", "the same of the baseline"),
     ("interval_coverage", "Float64", "share of customers whose value lay in their 90 % interval"),
+    ("ndcg_at_10", "Float64", "recommenders, as all that follows: NDCG of lists of 10, mean over customers"),
+    ("recall_at_10", "Float64", "share of the right items that are in the list"),
+    ("hit_rate_at_10", "Float64", "share of customers with a right item in the list"),
+    ("precision_at_10", "Float64", "share of the 10 places that are right items"),
+    ("baseline_ndcg_at_10", "Float64", "the same of popularity, on the same customers"),
+    ("baseline_recall_at_10", "Float64", "the same of popularity"),
+    ("baseline_hit_rate_at_10", "Float64", "the same of popularity"),
+    ("baseline_precision_at_10", "Float64", "the same of popularity"),
 ];
 
 static SPEC: FunctionSpec = FunctionSpec {
@@ -50,9 +59,11 @@ static SPEC: FunctionSpec = FunctionSpec {
     returns: "",
     unit: "",
     columns: COLUMNS,
-    summary: "A lifetime model, fitted anew at several earlier moments and judged on what came after each.",
+    summary: "A lifetime model or a recommender, fitted anew at several earlier moments and judged on what came after each.",
     behaviour: &[
-        "Each fold fits the model's type, with its options, to the events up to eval_from only, and predicts the purchases up to eval_to.",
+        "Each fold fits the model's type, with its options, to the events up to eval_from only, and predicts what comes up to eval_to.",
+        "A recommender is asked for lists of 10 for customers who had done something by eval_from, from all items there were by then, without those recommend() would not offer again. Right are the items that a customer bought or rated by eval_to and had not before, new items among them, which cannot be foreseen. Judged on are customers with such an item; of more than 2,000, 2,000 are drawn.",
+        "A column that does not go with the model's kind is NULL.",
         "The latest hold-out ends at as_of, the others lie one before the other; there are as many as the log has room for.",
         "The model itself stays as it is.",
     ],
@@ -83,13 +94,19 @@ impl RelationFunction for Backtest {
     }
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
-        let folds = pin.backtest(args.text("model"), args.whole("folds", 4) as usize, args.span("holdout")).await?;
+        let (model, folds, holdout) = (args.text("model"), args.whole("folds", 4) as usize, args.span("holdout"));
+        let record = model.and_then(|name| pin.store().model(name));
+        let recommends = record.as_ref().and_then(|m| m.active_version()).is_some_and(|v| v.family == Family::Recommend.name());
+        let folds = match recommends {
+            true => pin.backtest_recommender(model, folds, holdout).await?,
+            false => pin.backtest(model, folds, holdout).await?,
+        };
         let column = |(name, _, _): &super::spec::ColumnSpec| -> ArrayRef {
             match *name {
                 "fold" => Arc::new(Int64Array::from_iter_values(1..=folds.len() as i64)),
                 "eval_from" => Arc::new(TimestampMicrosecondArray::from_iter_values(folds.iter().map(|f| f.from_us))),
                 "eval_to" => Arc::new(TimestampMicrosecondArray::from_iter_values(folds.iter().map(|f| f.to_us))),
-                "users" => Arc::new(Int64Array::from_iter_values(folds.iter().map(|f| f.x.len() as i64))),
+                "users" => Arc::new(Int64Array::from_iter_values(folds.iter().map(|f| f.users as i64))),
                 name => Arc::new(folds.iter().map(|f| f.scores.get(name).copied()).collect::<Float64Array>()),
             }
         };

@@ -16,6 +16,7 @@ mod cross_sell;
 mod customer;
 mod customers;
 mod data_quality;
+mod evaluate;
 mod expected_order_value;
 mod expected_purchases;
 mod explain_clv;
@@ -23,6 +24,7 @@ mod explain_recommendation;
 mod explanation;
 mod function_list;
 mod historic_value;
+mod list_similarity;
 mod model_covariance;
 mod model_info;
 mod model_parameters;
@@ -57,8 +59,9 @@ pub use args::CallArgs;
 pub use clv_sum::{ClvSum, as_unbound_clv_sum};
 pub use common::context;
 pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf};
+pub use list_similarity::similarities as list_similarities;
 pub use model_versions::record as model_record;
-pub use pin::{Backtested, KeyTypes, Margins, Memo, Pin, Versioned, blocking};
+pub use pin::{Backtested, KeyTypes, Margins, Measured, Memo, Pin, Versioned, blocking};
 pub use prelude::fit_error;
 pub use ranking::aggregates as ranking_metrics;
 pub use relation::{AnswerTable, LazyExec, MakeRows, PinSource, RelationFunction, as_answer_table};
@@ -102,6 +105,7 @@ pub static RELATION_FUNCTIONS: &[&dyn RelationFunction] = &[
     &clv_tracking::ClvTracking,
     &customers::CustomersFunction,
     &data_quality::DataQuality,
+    &evaluate::Evaluate,
     &function_list::Functions,
     &model_covariance::ModelCovariance,
     &model_info::ModelInfo,
@@ -122,6 +126,7 @@ pub fn specs() -> impl Iterator<Item = &'static FunctionSpec> {
     all.push(&rfm_summary::SPEC);
     all.push(&clv_sum::SPEC);
     all.extend(ranking::RANKING_METRICS.iter().map(|(spec, _)| *spec));
+    all.extend(list_similarity::LIST_SIMILARITIES.iter().map(|(spec, _)| *spec));
     all.sort_by_key(|s| s.name);
     all.into_iter()
 }

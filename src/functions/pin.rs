@@ -52,12 +52,26 @@ impl Margins {
 pub struct Backtested {
     pub from_us: i64,
     pub to_us: i64,
-    /// Repeat purchase days before the hold-out; expected and actual ones in it.
+    /// Customers it is judged on.
+    pub users: u64,
+    /// Repeat purchase days before the hold-out; expected and actual ones in it; empty for a recommender.
     pub x: Vec<u32>,
     pub expected: Vec<f64>,
     pub actual: Vec<f64>,
     /// Figures by name.
     pub scores: BTreeMap<String, f64>,
+}
+
+/// A figure of a model on its hold-out.
+#[derive(Debug)]
+pub struct Measured {
+    pub metric: String,
+    pub value: Option<f64>,
+    /// Where the figure lies with 95 % confidence.
+    pub interval: Option<(f64, f64)>,
+    pub baseline: Option<f64>,
+    /// Customers it is of.
+    pub users: u64,
 }
 
 /// What one query has worked out already, by key: several of its calls may need it.
@@ -99,6 +113,10 @@ pub trait Pin: Send + Sync {
     async fn margins(&self) -> Result<Arc<Margins>>;
     /// A lifetime model (or the auto model), fitted anew before each of up to `folds` hold-outs of `holdout_days` (the model's own without), latest first.
     async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>>;
+    /// The same of a recommender.
+    async fn backtest_recommender(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>>;
+    /// The figures of a model: those of a recommender on lists of `k` for held-out items, now; else those that the active version was stored with.
+    async fn evaluate(&self, model: &str, k: usize) -> Result<Vec<Measured>>;
     async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>>;
     async fn recommender(&self, model: Option<&str>) -> Result<Arc<Versioned<ItemModel>>>;
     /// Whether each version of a model still fits the events: `None`, or why it is stale.

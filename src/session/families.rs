@@ -12,7 +12,7 @@ use crate::models::{AnyRecommender, Control, Make, ModelError, Options, Part};
 use crate::store::Trial;
 
 /// At most this many users are ranked for a recommender's hold-out.
-const HOLDOUT_USERS: usize = 2_000;
+pub const HOLDOUT_USERS: usize = 2_000;
 
 /// What recommenders are scored by.
 const METRIC: &str = "ndcg_at_10";
@@ -173,7 +173,8 @@ fn trial(t: recommend::Trial, baseline: Option<Figures>, from_us: i64, as_of_us:
     }
 }
 
-fn feedback(interactions: &Interactions, weights: &EventWeights) -> Result<Arc<Feedback>, ModelError> {
+/// What a model with these weights is fitted to.
+pub fn feedback(interactions: &Interactions, weights: &EventWeights) -> Result<Arc<Feedback>, ModelError> {
     let feedback = interactions.weighted(weights).map_err(|e| ModelError::TooLittleData(e.strip_backtrace()))?;
     if feedback.last_us.is_empty() {
         return Err(ModelError::TooLittleData("no purchase, rating, view or cart with an item: nothing to recommend from".into()));

@@ -189,7 +189,8 @@ impl Study<'_> {
         if self.has_amounts() {
             self.score_values(&model, &p, counts, fold.days as f64, &value, &mut scores)?;
         }
-        Ok(Backtested { from_us: fold.cut_us(), to_us: fold.end_us(), x: p.x, expected, actual: purchases, scores: scores.0 })
+        let (from_us, to_us, users) = (fold.cut_us(), fold.end_us(), p.x.len() as u64);
+        Ok(Backtested { from_us, to_us, users, x: p.x, expected, actual: purchases, scores: scores.0 })
     }
 
     /// How well the number of purchase days in the `days` after was foreseen; the expected numbers come first.

@@ -5,6 +5,7 @@ mod calls;
 mod database;
 mod engine;
 mod errors;
+mod evaluation;
 mod families;
 mod fitting;
 mod lifetime;
@@ -27,7 +28,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use crate::config::TenureConfig;
-use crate::functions::{CUSTOMER_FUNCTIONS, ClvSum, CustomerUdf, RfmSummary, ranking_metrics};
+use crate::functions::{CUSTOMER_FUNCTIONS, ClvSum, CustomerUdf, RfmSummary, list_similarities, ranking_metrics};
 use crate::models::OnProgress;
 use crate::store::Store;
 use binding::BindingPlanner;
@@ -114,6 +115,7 @@ impl Session {
         ctx.register_udaf(AggregateUDF::from(RfmSummary::default()));
         ctx.register_udaf(AggregateUDF::from(ClvSum::default()));
         ranking_metrics().for_each(|m| ctx.register_udaf(m));
+        list_similarities().for_each(|s| ctx.register_udf(s));
         let weak = ctx.state_weak_ref();
         engine.find_contract_by(move || {
             let shared = weak.upgrade()?;

@@ -20,14 +20,15 @@ use twox_hash::XxHash3_64;
 
 use super::binding::refuse_calls;
 use super::engine::{Engine, SnapshotData};
+use super::evaluation;
 use super::fitting::{self, Fitted};
-use super::lifetime::{self, Study};
+use super::lifetime::{self, Fold, Study};
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{EventColumn, Snapshot, kind, time_text};
 use crate::features::{Customers, DAY_US, Interactions, NO_CODE, OrderBaskets, UserCovariates, calendar};
 use crate::functions::{
-    ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Memo, Pin, Versioned, blocking, context, fit_error, model_record,
-    read_rfm_rules,
+    ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
+    model_record, read_rfm_rules,
 };
 use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::{ItemModel, MF_EXPLICIT};
@@ -83,10 +84,32 @@ impl QueryPin {
 
     /// This pin, or one with another `as_of` for a call that has its own.
     pub fn for_call(self: &Arc<Self>, args: &CallArgs) -> Result<Arc<dyn Pin>> {
-        let Some(as_of) = args.time("as_of").and_then(time_text) else { return Ok(Arc::clone(self) as _) };
+        match args.time("as_of") {
+            Some(as_of_us) => Ok(Arc::new(self.at(as_of_us)?)),
+            None => Ok(Arc::clone(self) as _),
+        }
+    }
+
+    /// A view with another `as_of`, in µs since 1970: nothing later is in it.
+    pub fn at(&self, as_of_us: i64) -> Result<Self> {
+        let Some(as_of) = time_text(as_of_us) else { return plan_err!("as_of = {as_of_us} µs since 1970 is no time") };
         let mut state = self.state.clone();
         state.config_mut().options_mut().set("tenure.as_of", &as_of)?;
-        Ok(Arc::new(Self::new(Arc::clone(&self.engine), state)))
+        Ok(Self::new(Arc::clone(&self.engine), state))
+    }
+
+    /// For long work.
+    pub fn control(&self) -> Control {
+        self.engine.progress.clone().map(Control::reporting).unwrap_or_default()
+    }
+
+    /// The options of a version of a model.
+    fn options_of(&self, name: &str, version: u32) -> Result<Options> {
+        let record = model_record(self, name)?;
+        match record.versions.iter().find(|v| v.version == version) {
+            Some(v) => fitting::options_of(v),
+            None => plan_err!("model '{name}' has no version {version} to look at"),
+        }
     }
 
     async fn data(&self) -> Result<&Arc<SnapshotData>> {
@@ -263,9 +286,7 @@ impl QueryPin {
             Some(m) => m.clone(),
             None => model_record(self, name)?,
         };
-        let Some(v) = record.active_version() else {
-            return plan_err!("model '{name}' has no active version: ALTER MODEL {name} SET ACTIVE VERSION n");
-        };
+        let v = active(&record)?;
         if v.family != family.name() {
             let fit: Vec<&str> = MODEL_TYPES.iter().filter(|t| t.family() == family).map(|t| t.name).collect();
             return plan_err!("model '{name}' is of type {}: this function needs a model of type {}", v.model_type, fit.join(" or "));
@@ -370,6 +391,25 @@ impl QueryPin {
             }
         }
     }
+}
+
+/// The version of a model that functions use.
+fn active(record: &ModelRecord) -> Result<&VersionInfo> {
+    let name = &record.name;
+    match record.active_version() {
+        Some(v) => Ok(v),
+        None => plan_err!("model '{name}' has no active version: ALTER MODEL {name} SET ACTIVE VERSION n"),
+    }
+}
+
+/// The hold-outs of a log, or an error that says why there are none.
+fn holdouts(snapshot: &Snapshot, days: f64, most: usize) -> Result<Vec<Fold>> {
+    let folds = lifetime::folds(snapshot, days, most);
+    if folds.is_empty() {
+        let why = "no hold-out: it needs a week at least and is a third of the log at most; the log, or holdout, is too short";
+        return Err(fit_error(ModelError::TooLittleData(why.into())));
+    }
+    Ok(folds)
 }
 
 fn hash_of(margins: &Margins) -> u64 {
@@ -504,23 +544,46 @@ impl Pin for QueryPin {
 
     async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>> {
         let (snapshot, customers, fitted) = (self.snapshot().await?, self.customers().await?, self.lifetime(model).await?);
-        let record = model_record(self, &fitted.name)?;
-        let Some(v) = record.versions.iter().find(|v| v.version == fitted.version) else {
-            return plan_err!("model '{}' has no version {} to backtest", fitted.name, fitted.version);
-        };
-        let options = fitting::options_of(v)?;
+        let options = self.options_of(&fitted.name, fitted.version)?;
         let context = fitting::context(self, &options).await?;
         let days = holdout_days.or(options.holdout_days()).unwrap_or(HOLDOUT_DAYS);
-        let folds = lifetime::folds(&snapshot, days, folds);
-        if folds.is_empty() {
-            return Err(fit_error(ModelError::TooLittleData("the log is too short for a hold-out of a week".into())));
-        }
-        let control = self.engine.progress.clone().map(Control::reporting).unwrap_or_default();
-        blocking(control, move |control| {
+        let folds = holdouts(&snapshot, days, folds)?;
+        blocking(self.control(), move |control| {
             let study = Study { snapshot: &snapshot, customers: &customers, context: &context, control };
             folds.iter().map(|fold| study.test(*fold, &options)).collect::<Result<_, _>>().map_err(fit_error)
         })
         .await
+    }
+
+    async fn backtest_recommender(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>> {
+        let (snapshot, fitted) = (self.snapshot().await?, self.recommender(model).await?);
+        let options = self.options_of(&fitted.name, fitted.version)?;
+        let days = holdout_days.or(options.holdout_days()).unwrap_or(HOLDOUT_DAYS);
+        let tested = evaluation::backtest(self, &options, &holdouts(&snapshot, days, folds)?).await?;
+        if tested.is_empty() {
+            return Err(fit_error(ModelError::TooLittleData("no hold-out: before the last one there is no event with an item".into())));
+        }
+        Ok(tested)
+    }
+
+    async fn evaluate(&self, model: &str, k: usize) -> Result<Vec<Measured>> {
+        let record = model_record(self, model)?;
+        let v = active(&record)?;
+        if v.family == Family::Segment.name() {
+            return plan_err!("model '{model}' is of type {}: it foresees nothing that could be evaluated", v.model_type);
+        }
+        if v.family != Family::Recommend.name() {
+            let own = v.metrics.iter().filter(|(name, _)| !name.starts_with("baseline_"));
+            let baseline = |name: &str| v.metrics.get(&format!("baseline_{name}")).copied();
+            let one = |(name, &value): (&String, &f64)| {
+                let (metric, baseline) = (name.clone(), baseline(name));
+                Measured { metric, value: Some(value), interval: None, baseline, users: v.users }
+            };
+            return Ok(own.map(one).collect());
+        }
+        let (interactions, fitted) = (self.interactions().await?, self.recommender(Some(model)).await?);
+        let options = self.options_of(&fitted.name, fitted.version)?;
+        blocking(self.control(), move |control| evaluation::evaluate(&interactions, &options, k, control).map_err(fit_error)).await
     }
 
     async fn rfm(&self, model: Option<&str>) -> Result<Arc<Versioned<Rfm>>> {

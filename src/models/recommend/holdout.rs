@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::{Csr, Feedback, Filter, Popularity, Recommender, Scored, Scores};
+use super::{Csr, Feedback, Filter, History, Popularity, Recommender, Scored, Scores};
 use crate::models::metrics::{hit_rate_at_k, ndcg_at_k};
 use crate::models::{AnyRecommender, Control, ModelError};
 
@@ -59,15 +59,33 @@ fn shuffled(code: u64, seed: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Leaves at most `most`, drawn by `seed`, by ascending code.
+pub fn draw<T>(users: &mut Vec<T>, code: impl Fn(&T) -> u32, most: usize, seed: u64) {
+    users.sort_by_key(|u| (shuffled(u64::from(code(u)), seed), code(u)));
+    users.truncate(most);
+    users.sort_by_key(code);
+}
+
+/// The items a model puts first for each user, at most `k`, without those that stand beside the user's history.
+///
+/// # Errors
+/// Cancelled.
+pub fn lists(model: &dyn Recommender, users: &[(History<'_>, &[u32])], k: usize, control: &Control) -> Result<Vec<Vec<u32>>, ModelError> {
+    let one = |(scores, out): &mut (Scores, Vec<Scored>), (user, exclude): &(History<'_>, &[u32])| {
+        control.check()?;
+        model.top_k(*user, Filter { exclude, candidates: None }, k, scores, out);
+        Ok(out.iter().map(|s| s.item).collect())
+    };
+    users.par_iter().map_init(|| (Scores::default(), Vec::new()), one).collect()
+}
+
 impl LastItems {
     /// Of at most `max_users` users, drawn by `seed`, with a goal to hold out and something that is no later. What a user did after what is held out is
     /// left out too. `None` when there is no such user.
     pub fn of(feedback: &Feedback, max_users: usize, seed: u64) -> Option<Self> {
         let held_of = |u: u32| latest(feedback, u, shuffled(u64::from(u), seed));
         let mut users: Vec<u32> = (0..feedback.n_users() as u32).filter(|&u| held_of(u).is_some()).collect();
-        users.sort_by_key(|&u| (shuffled(u64::from(u), seed), u));
-        users.truncate(max_users);
-        users.sort_unstable();
+        draw(&mut users, |u| *u, max_users, seed);
         if users.is_empty() {
             return None;
         }
@@ -92,27 +110,23 @@ impl LastItems {
         Some(Self { train, users, truth })
     }
 
+    /// The lists of a model that was fitted to `train`, parallel to the users; nothing that a user has had is in them.
+    ///
+    /// # Errors
+    /// Cancelled.
+    pub fn lists(&self, model: &dyn Recommender, k: usize, control: &Control) -> Result<Vec<Vec<u32>>, ModelError> {
+        let known: Vec<_> = self.users.iter().map(|&u| self.train.history(u)).map(|h| (h, h.items)).collect();
+        lists(model, &known, k, control)
+    }
+
     /// The figures of a model that was fitted to `train`.
     ///
     /// # Errors
     /// Cancelled.
     pub fn rank(&self, model: &dyn Recommender, control: &Control) -> Result<Figures, ModelError> {
-        let figures: Result<Vec<(f64, f64)>, ModelError> = self
-            .users
-            .par_iter()
-            .zip(&self.truth)
-            .map_init(
-                || (Scores::default(), Vec::new()),
-                |(scores, out): &mut (Scores, Vec<Scored>), (&u, truth)| {
-                    control.check()?;
-                    let user = self.train.history(u);
-                    model.top_k(user, Filter { exclude: user.items, candidates: None }, K, scores, out);
-                    let items: Vec<u32> = out.iter().map(|s| s.item).collect();
-                    Ok((ndcg_at_k(&items, truth, K), hit_rate_at_k(&items, truth, K)))
-                },
-            )
-            .collect();
-        Ok(Figures::mean(&figures?))
+        let lists = self.lists(model, K, control)?;
+        let of = |(list, truth): (&Vec<u32>, &Vec<u32>)| (ndcg_at_k(list, truth, K), hit_rate_at_k(list, truth, K));
+        Ok(Figures::mean(&lists.iter().zip(&self.truth).map(of).collect::<Vec<_>>()))
     }
 }
 
