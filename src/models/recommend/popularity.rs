@@ -23,7 +23,7 @@ pub static POPULARITY: ModelType = ModelType {
     },
 };
 
-/// Items by descending number of users, ties by item code.
+/// Items by descending sum of the users' weights (their number, where all weigh 1), ties by item code.
 #[derive(Debug, PartialEq)]
 pub struct Popularity {
     n_items: usize,
@@ -34,11 +34,11 @@ pub struct Popularity {
 impl Popularity {
     pub fn fit(feedback: &Feedback, control: &Control) -> Result<Self, ModelError> {
         control.check()?;
-        let mut count = vec![0u32; feedback.n_items()];
-        feedback.weights.columns.iter().for_each(|&i| count[i as usize] += 1);
-        let mut items: Vec<u32> = (0..feedback.n_items() as u32).filter(|&i| count[i as usize] > 0).collect();
-        items.sort_by_key(|&i| (std::cmp::Reverse(count[i as usize]), i));
-        let users = items.iter().map(|&i| count[i as usize] as f32).collect();
+        let mut sums = vec![0f64; feedback.n_items()];
+        feedback.weights.columns.iter().zip(&feedback.weights.values).for_each(|(&i, &w)| sums[i as usize] += f64::from(w));
+        let mut items: Vec<u32> = (0..feedback.n_items() as u32).filter(|&i| sums[i as usize] > 0.0).collect();
+        items.sort_by(|&a, &b| sums[b as usize].total_cmp(&sums[a as usize]).then(a.cmp(&b)));
+        let users = items.iter().map(|&i| sums[i as usize] as f32).collect();
         Ok(Self { n_items: feedback.n_items(), items, users })
     }
 }
