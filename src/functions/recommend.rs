@@ -76,9 +76,9 @@ static SPEC: FunctionSpec = FunctionSpec {
         "In FROM: recommend(k => 10) for everybody, recommend('u1', 5), recommend((SELECT user_id FROM vip), 5), FROM vip v, recommend(v.user_id, 5).",
     ],
     nulls: "NULL user → NULL, and no row in FROM. A user who is not in `events` → popular items.",
-    method: "Item-based nearest neighbours: score(i) = Σ over the history of the similarity of i to each item, similarities by cosine of TF-IDF weighted columns, each item keeping its 20 nearest, itself counted; or popularity. The auto model is whichever of the two scores better on held-out items.",
-    source: "Deshpande & Karypis (2004), Item-based top-N recommendation algorithms, ACM TOIS 22(1); diversity: Carbonell & Goldstein (1998), The use of MMR, SIGIR",
-    limits: "The order of events counts with model_type = 'seq_knn' only.",
+    method: "The model's own: neighbours of items, of users or of what follows what, factors, a linear autoencoder, rules, popularity, or a blend (docs/methods.md). The auto model is what predicted each user's last item best among all types, their options and blends: training_log('auto_recommend').",
+    source: "docs/methods.md has those of each type; diversity: Carbonell & Goldstein (1998), The use of MMR, SIGIR",
+    limits: "The order of events counts with model_type = 'seq_knn', alone or in a blend.",
     example: "SELECT user_id, rank, item_id, round(score, 3) AS score, reason, source FROM recommend('u0000007', 3)",
 };
 
