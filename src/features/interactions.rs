@@ -22,8 +22,8 @@ use crate::models::recommend::{Csr, EventWeights, Feedback, History};
 #[derive(Debug)]
 pub struct Interactions {
     pub items: KeyIndex,
-    pub strong: Feedback,
-    pub weak: Feedback,
+    pub strong: Arc<Feedback>,
+    pub weak: Arc<Feedback>,
     /// The kinds of event there were, parallel to the entries.
     strong_kinds: Vec<u8>,
     weak_kinds: Vec<u8>,
@@ -147,8 +147,8 @@ impl Interactions {
         rate(&mut strong, ratings);
         let interactions = Self {
             items,
-            strong,
-            weak,
+            strong: Arc::new(strong),
+            weak: Arc::new(weak),
             strong_kinds,
             weak_kinds,
             as_of_us: snapshot.as_of_us,
@@ -175,9 +175,17 @@ impl Interactions {
         if self.strong.last_us.is_empty() { &self.weak } else { &self.strong }
     }
 
-    /// The interactions that models are fitted to and asked about: those whose events count, with the weights of their kinds; the weak ones of a log
-    /// without any that counts. The strong ones are what is to be foreseen.
+    /// The interactions that models are fitted to and asked about: those whose events count, with the weights of their kinds, the strong ones being what is
+    /// to be foreseen; in a log without strong ones the weak ones are, and count alike unless weights say otherwise.
     pub fn weighted(&self, weights: &EventWeights) -> Result<Arc<Feedback>> {
+        // The same rows, without a copy of them.
+        let views_only = self.strong.last_us.is_empty();
+        if views_only && weights.view == 0.0 && weights.cart == 0.0 {
+            return Ok(Arc::clone(&self.weak));
+        }
+        if !views_only && *weights == EventWeights::ALIKE {
+            return Ok(Arc::clone(&self.strong));
+        }
         let mut held = self.weighted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, f)) = held.iter().find(|(w, _)| w == weights) {
             return Ok(Arc::clone(f));
@@ -208,7 +216,7 @@ impl Interactions {
             ratings: vec![],
             goals: vec![],
         };
-        let rated = !self.strong.ratings.is_empty();
+        let (rated, views_only) = (!self.strong.ratings.is_empty(), self.strong.last_us.is_empty());
         let mut row: Vec<(u32, f32, i64, f32, bool)> = vec![];
         for user in 0..self.strong.n_users() {
             row.clear();
@@ -218,7 +226,7 @@ impl Interactions {
                     let w = weight(kinds[at], f.last_us[at]);
                     if w > 0.0 {
                         let rating = if strong && rated { f.ratings[at] } else { f32::NAN };
-                        row.push((f.weights.columns[at], w, f.last_us[at], rating, strong));
+                        row.push((f.weights.columns[at], w, f.last_us[at], rating, strong || views_only));
                     }
                 }
             }
@@ -237,7 +245,13 @@ impl Interactions {
         if out.goals.iter().all(|g| *g) {
             out.goals = vec![];
         }
-        if out.last_us.is_empty() { self.weak.clone() } else { out }
+        out
+    }
+
+    /// What is not offered to a user again: what was bought or rated, or else viewed or put into a cart.
+    pub fn seen(&self, user: u32) -> &[u32] {
+        let strong = self.strong.history(user).items;
+        if strong.is_empty() { self.weak.history(user).items } else { strong }
     }
 
     /// What a user is known by: what counts, or else all there is.

@@ -8,9 +8,9 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{Field, FieldRef, Fields, UInt32Type};
 use datafusion::common::{ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
 
-use super::common::{FHL, LEVEL, MODEL, USER, context, horizon, need_amount};
+use super::common::{FHL, LEVEL, MODEL, USER, context, horizon, named, need_amount};
 use super::customer::{coerced, constant};
 use super::pin::blocking;
 use super::prelude::*;
@@ -56,9 +56,7 @@ pub struct ClvSum {
 
 impl Default for ClvSum {
     fn default() -> Self {
-        let plain = Signature::new(TypeSignature::UserDefined, Volatility::Stable);
-        let names: Vec<&str> = SPEC.arguments.iter().map(|a| a.name).collect();
-        Self { signature: plain.clone().with_parameter_names(names).unwrap_or(plain), bound: None }
+        Self { signature: named(&SPEC, Volatility::Stable), bound: None }
     }
 }
 

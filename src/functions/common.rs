@@ -6,6 +6,7 @@ use datafusion::arrow::array::{ArrayRef, Float64Array, ListArray, StructArray};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
+use datafusion::logical_expr::{Signature, TypeSignature, Volatility};
 
 use super::args::CallArgs;
 use super::customer::Kernel;
@@ -163,6 +164,22 @@ pub fn floats(kernel: &Kernel) -> Option<&Float64Array> {
 /// A column of one value a customer code.
 pub fn values(array: impl datafusion::arrow::array::Array + 'static) -> Kernel {
     Kernel::Values(Arc::new(array) as ArrayRef)
+}
+
+/// The signature of a function whose types it checks itself, with the names of its arguments.
+pub fn named(spec: &FunctionSpec, volatility: Volatility) -> Signature {
+    let plain = Signature::new(TypeSignature::UserDefined, volatility);
+    let names: Vec<&str> = spec.arguments.iter().map(|a| a.name).collect();
+    plain.clone().with_parameter_names(names).unwrap_or(plain)
+}
+
+/// The type in which values of two types are compared: what has no type of its own takes the other's, two types meet as text.
+pub fn meeting(a: &DataType, b: &DataType) -> DataType {
+    match (a, b) {
+        _ if a == b || b.is_null() => a.clone(),
+        _ if a.is_null() => b.clone(),
+        _ => DataType::Utf8,
+    }
 }
 
 /// The type of lists of rows.

@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::{Field, Fields};
 
 use super::common::{list_type, lists_of};
 use super::customer::Lists;
+use super::pin::blocking;
 use super::prelude::*;
 use super::similar_items::K;
 use crate::features::{NO_CODE, OrderBaskets};
@@ -97,14 +98,18 @@ impl CustomerFunction for CrossSellFunction {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let orders = pin.baskets().await?;
-        orders.by_item()?;
-        let amounts = orders.amounts.as_ref().and_then(|amounts| {
-            let known: Vec<f64> = amounts.iter().copied().flatten().collect();
-            let mean = known.iter().sum::<f64>() / known.len() as f64;
-            (!known.is_empty()).then(|| amounts.iter().map(|a| a.unwrap_or(mean)).collect())
-        });
         let params = CrossSellParams { min_count: args.whole("min_count", 2) as u32, ..CrossSellParams::default() };
-        Ok(Kernel::Lists(Arc::new(Seller { orders, amounts, params, k: args.whole("k", 10) as usize })))
+        let k = args.whole("k", 10) as usize;
+        blocking(Control::default(), move |_| {
+            orders.by_item()?;
+            let amounts = orders.amounts.as_ref().and_then(|amounts| {
+                let known: Vec<f64> = amounts.iter().copied().flatten().collect();
+                let mean = known.iter().sum::<f64>() / known.len() as f64;
+                (!known.is_empty()).then(|| amounts.iter().map(|a| a.unwrap_or(mean)).collect())
+            });
+            Ok(Kernel::Lists(Arc::new(Seller { orders, amounts, params, k })))
+        })
+        .await
     }
 }
 

@@ -13,11 +13,10 @@ use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::args::CallArgs;
+use super::common::named;
 use super::pin::{KeyTypes, Pin};
 use super::spec::{ArgKind, FunctionSpec};
 use crate::features::{Customers, to_indices};
@@ -83,9 +82,7 @@ pub struct CustomerUdf {
 
 impl CustomerUdf {
     pub fn new(function: &'static dyn CustomerFunction, types: Arc<dyn KeyTypes>) -> Self {
-        let names: Vec<&str> = function.spec().arguments.iter().map(|a| a.name).collect();
-        let plain = Signature::new(TypeSignature::UserDefined, Volatility::Stable);
-        let signature = plain.clone().with_parameter_names(names).unwrap_or(plain);
+        let signature = named(function.spec(), Volatility::Stable);
         Self { function, types, bound: None, signature }
     }
 

@@ -85,16 +85,16 @@ impl Lists for Explainer {
                 continue;
             }
             let mut shares = self.serving.recommender.shares(history, item);
-            shares.sort_by_key(|(of, _)| *of);
+            shares.of_items.sort_by_key(|(of, _)| *of);
             let mut by_item: Vec<(u32, f64)> = vec![];
-            for (of, share) in shares {
+            for (of, share) in shares.of_items {
                 match by_item.last_mut().filter(|(last, _)| *last == of) {
                     Some((_, sum)) => *sum += f64::from(share),
                     None => by_item.push((of, f64::from(share))),
                 }
             }
             by_item.retain(|(_, share)| *share != 0.0);
-            let baseline = f64::from(self.serving.recommender.baseline(history, item));
+            let baseline = f64::from(shares.baseline);
             let prediction = by_item.iter().fold(baseline, |sum, (_, share)| sum + share);
             let strong = self.serving.interactions.strong.history(user).items;
             let reason = |(of, share): (u32, f64)| {

@@ -8,8 +8,9 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{Field, Float64Type};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::{ScalarValue, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use super::common::{meeting, named};
 use super::prelude::*;
 
 const ARGUMENTS: &[Argument] = &[
@@ -112,9 +113,7 @@ struct ListSimilarity {
 /// All of them.
 pub fn similarities() -> impl Iterator<Item = ScalarUDF> {
     LIST_SIMILARITIES.iter().map(|&(spec, compare)| {
-        let plain = Signature::new(TypeSignature::UserDefined, Volatility::Immutable);
-        let names: Vec<&str> = spec.arguments.iter().map(|a| a.name).collect();
-        let signature = plain.clone().with_parameter_names(names).unwrap_or(plain);
+        let signature = named(spec, Volatility::Immutable);
         ScalarUDF::from(ListSimilarity { spec, compare, signature })
     })
 }
@@ -165,9 +164,7 @@ impl ScalarUDFImpl for ListSimilarity {
         let types: Vec<Option<&DataType>> = given.iter().map(value_type).collect();
         let to = match (self.compare, types[0], types[1]) {
             (Compare::Vectors(_), ..) => DataType::Float64,
-            // What has no type of its own takes the other's; two types meet as text.
-            (Compare::Sets, Some(a), Some(b)) if a == b || b.is_null() => a.clone(),
-            (Compare::Sets, Some(a), Some(b)) if a.is_null() => b.clone(),
+            (Compare::Sets, Some(a), Some(b)) => meeting(a, b),
             (Compare::Sets, ..) => DataType::Utf8,
         };
         for (argument, (t, values)) in ARGUMENTS.iter().zip(given.iter().zip(&types)) {

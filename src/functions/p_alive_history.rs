@@ -1,10 +1,9 @@
 //! `p_alive_history(user_id)`: P(alive) over the time of a customer.
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StructArray, TimestampMicrosecondArray};
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use datafusion::arrow::datatypes::{Field, FieldRef, Fields, TimeUnit};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{Field, Fields, TimeUnit};
 
-use super::common::{BG_NBD, FHL, MODEL, USER, context};
+use super::common::{BG_NBD, FHL, MODEL, USER, context, list_type, lists_of};
 use super::customer::Lists;
 use super::pin::Versioned;
 use super::prelude::*;
@@ -57,10 +56,6 @@ fn row_fields() -> Fields {
     .into()
 }
 
-fn list_field() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Struct(row_fields()), true))
-}
-
 struct Histories {
     customers: Arc<Customers>,
     fitted: Arc<Versioned<Lifetime>>,
@@ -75,7 +70,7 @@ impl CustomerFunction for PAliveHistory {
     }
 
     fn data_type(&self, _: &dyn KeyTypes) -> DataType {
-        DataType::List(list_field())
+        list_type(row_fields())
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
@@ -136,8 +131,6 @@ impl Lists for Histories {
             Arc::new(Float64Array::from(p_alive)),
             Arc::new(Int64Array::from(purchases)),
         ];
-        let structs = StructArray::new(row_fields(), columns, None);
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Ok(Arc::new(ListArray::new(list_field(), offsets, Arc::new(structs), Some(NullBuffer::from(valid)))))
+        lists_of(row_fields(), columns, offsets, valid)
     }
 }

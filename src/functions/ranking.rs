@@ -9,8 +9,9 @@ use datafusion::arrow::datatypes::{Field, FieldRef, Int64Type};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
+use super::common::{meeting, named};
 use super::prelude::*;
 use crate::models::metrics::{average_precision_at_k, hit_rate_at_k, ndcg_at_k, precision_at_k, recall_at_k, reciprocal_rank};
 
@@ -93,9 +94,7 @@ struct RankingMetric {
 /// All of them.
 pub fn aggregates() -> impl Iterator<Item = AggregateUDF> {
     RANKING_METRICS.iter().map(|&(spec, metric)| {
-        let plain = Signature::new(TypeSignature::UserDefined, Volatility::Immutable);
-        let names: Vec<&str> = spec.arguments.iter().map(|a| a.name).collect();
-        let signature = plain.clone().with_parameter_names(names).unwrap_or(plain);
+        let signature = named(spec, Volatility::Immutable);
         AggregateUDF::from(RankingMetric { spec, metric, signature })
     })
 }
@@ -202,13 +201,8 @@ impl Accumulator for Mean {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let (recommended, truth) = (columns[0].as_list::<i32>(), columns[1].as_list::<i32>());
         let depth: Option<&Int64Array> = columns.get(2).map(|k| k.as_primitive::<Int64Type>());
-        let types = [item_type(recommended.data_type()), item_type(truth.data_type())];
-        // What has no type of its own takes the other's; two types meet as text.
-        let to = match types {
-            [Some(a), Some(b)] if a == b || b.is_null() => a.clone(),
-            [Some(a), Some(b)] if a.is_null() => b.clone(),
-            _ => DataType::Utf8,
-        };
+        let types = item_type(recommended.data_type()).zip(item_type(truth.data_type()));
+        let to = types.map_or(DataType::Utf8, |(a, b)| meeting(a, b));
         let converter = RowConverter::new(vec![SortField::new(to.clone())])?;
         let (given, right) = (items(recommended, &converter, &to)?, items(truth, &converter, &to)?);
         let range = |lists: &ListArray, row: usize| {

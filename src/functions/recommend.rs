@@ -3,21 +3,18 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StringBuilder, StructArray, UInt32Array,
-};
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use datafusion::arrow::array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, StringBuilder, UInt32Array};
 use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::{Field, FieldRef, Fields};
+use datafusion::arrow::datatypes::{Field, Fields};
 use datafusion::common::plan_err;
 
-use super::common::{MODEL, USER};
+use super::common::{MODEL, USER, list_type, lists_of};
 use super::customer::Lists;
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
 use super::serving::Serving;
 use crate::features::{Customers, Interactions, NO_CODE};
-use crate::models::recommend::{ABSENT, Filter, History, ItemModel, Scored, Scores, Translated, cosine_of_sets};
+use crate::models::recommend::{ABSENT, Filter, History, ItemModel, Scored, Scores, Translated, USERS, cosine_of_sets};
 
 #[derive(Debug)]
 pub struct Recommend;
@@ -93,10 +90,6 @@ fn item_fields(item_type: DataType) -> Fields {
     .into()
 }
 
-fn list_field(item_type: DataType) -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Struct(item_fields(item_type)), true))
-}
-
 struct Recommender {
     serving: Serving,
     /// Which items of the model may be offered at all, where that is not all.
@@ -131,7 +124,7 @@ impl CustomerFunction for Recommend {
     }
 
     fn data_type(&self, types: &dyn KeyTypes) -> DataType {
-        DataType::List(list_field(types.item_type()))
+        list_type(item_fields(types.item_type()))
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
@@ -159,11 +152,6 @@ impl CustomerFunction for Recommend {
     }
 }
 
-/// The item codes of a query's column.
-fn item_codes(interactions: &Interactions, rows: &RecordBatch, column: usize) -> Result<Vec<u32>> {
-    interactions.items.lookup(rows.column(column))
-}
-
 impl Recommender {
     fn new(customers: &Customers, interactions: Arc<Interactions>, fitted: Arc<Versioned<ItemModel>>, ask: Ask) -> Result<Self> {
         let serving = Serving::new(Arc::clone(&interactions), &fitted)?;
@@ -173,18 +161,18 @@ impl Recommender {
             if rows.num_columns() != 1 {
                 return plan_err!("recommend(): candidates => (query) must have one column, the items, not {}", rows.num_columns());
             }
-            item_codes(&interactions, rows, 0)?.into_iter().filter(|i| *i != NO_CODE).for_each(|i| open[i as usize] = true);
+            interactions.items.lookup(rows.column(0))?.into_iter().filter(|i| *i != NO_CODE).for_each(|i| open[i as usize] = true);
         }
         let mut barred: HashMap<u32, Vec<u32>> = HashMap::new();
         match ask.exclude.as_deref().map(|rows| (rows, rows.num_columns())) {
             None => {}
             Some((rows, 1)) => {
-                item_codes(&interactions, rows, 0)?.into_iter().filter(|i| *i != NO_CODE).for_each(|i| open[i as usize] = false)
+                interactions.items.lookup(rows.column(0))?.into_iter().filter(|i| *i != NO_CODE).for_each(|i| open[i as usize] = false)
             }
             Some((rows, 2)) => {
                 let users = customers.keys.lookup(rows.column(0))?;
                 for (user, item) in
-                    users.into_iter().zip(item_codes(&interactions, rows, 1)?).filter(|(u, i)| *u != NO_CODE && *i != NO_CODE)
+                    users.into_iter().zip(interactions.items.lookup(rows.column(1))?).filter(|(u, i)| *u != NO_CODE && *i != NO_CODE)
                 {
                     barred.entry(user).or_default().push(item);
                 }
@@ -255,13 +243,12 @@ impl Recommender {
         self.barred.get(&user).map_or(&[], Vec::as_slice)
     }
 
-    /// What is not offered again: the items of the strong interactions, or of the weak ones of a user without.
+    /// What is not offered again.
     fn seen(&self, user: u32) -> &[u32] {
         if !self.ask.exclude_seen || user == NO_CODE {
             return &[];
         }
-        let strong = self.serving.interactions.strong.history(user).items;
-        if strong.is_empty() { self.serving.interactions.weak.history(user).items } else { strong }
+        self.serving.interactions.seen(user)
     }
 
     /// Takes k of a list, best first, by maximal marginal relevance; of equal items the one that stands first.
@@ -269,14 +256,15 @@ impl Recommender {
         let by_item = self.serving.interactions.by_item()?;
         let (d, best) = (self.ask.diversity, list.first().map_or(1.0, |s| f64::from(s.score)));
         let mut likeness = vec![0f64; list.len()];
-        let mut taken: Vec<usize> = vec![];
-        while taken.len() < self.ask.k.min(list.len()) {
-            let open = (0..list.len()).filter(|at| !taken.contains(at));
+        let (mut taken, mut open): (Vec<usize>, Vec<usize>) = (vec![], (0..list.len()).collect());
+        while taken.len() < self.ask.k {
             let worth = |at: usize| (1.0 - d) * f64::from(list[at].score) / best - d * likeness[at];
-            let Some(next) = open.max_by(|&a, &b| worth(a).total_cmp(&worth(b)).then(b.cmp(&a))) else { break };
+            let Some(next) = open.iter().copied().max_by(|&a, &b| worth(a).total_cmp(&worth(b)).then(b.cmp(&a))) else { break };
             taken.push(next);
-            for (at, most) in likeness.iter_mut().enumerate() {
-                *most = most.max(cosine_of_sets(by_item.row(list[at].item as usize).0, by_item.row(list[next].item as usize).0));
+            open.retain(|at| *at != next);
+            for &at in &open {
+                likeness[at] =
+                    likeness[at].max(cosine_of_sets(by_item.row(list[at].item as usize).0, by_item.row(list[next].item as usize).0));
             }
         }
         *list = taken.into_iter().map(|at| list[at]).collect();
@@ -295,9 +283,6 @@ struct Work {
     sources: Vec<&'static str>,
 }
 
-/// Users that are asked about at once.
-const TOGETHER: usize = 240;
-
 thread_local! {
     static WORK: RefCell<Work> = RefCell::default();
 }
@@ -310,7 +295,7 @@ impl Lists for Recommender {
         // The literal NULL is an array without a validity buffer.
         let nulls = keys[0].logical_nulls();
         WORK.with_borrow_mut(|work| -> Result<()> {
-            for (at, users) in (0..).step_by(TOGETHER).zip(codes.chunks(TOGETHER)) {
+            for (at, users) in (0..).step_by(USERS).zip(codes.chunks(USERS)) {
                 self.of(users, work)?;
                 for (i, &user) in users.iter().enumerate() {
                     let is_valid = nulls.as_ref().is_none_or(|n| n.is_valid(at + i));
@@ -344,9 +329,6 @@ impl Lists for Recommender {
             Arc::new(reason.finish()),
             Arc::new(source.finish()),
         ];
-        let structs = StructArray::new(fields.clone(), columns, None);
-        let field = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Ok(Arc::new(ListArray::new(field, offsets, Arc::new(structs), Some(NullBuffer::from(valid)))))
+        lists_of(fields, columns, offsets, valid)
     }
 }

@@ -7,10 +7,9 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{Field, FieldRef, Fields, Int64Type, TimeUnit};
 use datafusion::common::{ScalarValue, exec_datafusion_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, Expr, GroupsAccumulator, Signature, TypeSignature, Volatility,
-};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, Expr, GroupsAccumulator, Signature, Volatility};
 
+use super::common::named;
 use super::customer::coerced;
 use super::prelude::*;
 use crate::events::{kind, millionths};
@@ -64,9 +63,7 @@ pub struct RfmSummary {
 
 impl Default for RfmSummary {
     fn default() -> Self {
-        let plain = Signature::new(TypeSignature::UserDefined, Volatility::Stable);
-        let names: Vec<&str> = SPEC.arguments.iter().map(|a| a.name).collect();
-        Self { signature: plain.clone().with_parameter_names(names).unwrap_or(plain), as_of_us: None }
+        Self { signature: named(&SPEC, Volatility::Stable), as_of_us: None }
     }
 }
 

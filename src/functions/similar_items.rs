@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StructArray, UInt32Array};
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, UInt32Array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{Field, Fields};
 use datafusion::common::plan_err;
 
+use super::common::{list_type, lists_of};
 use super::customer::Lists;
+use super::pin::blocking;
 use super::prelude::*;
 use crate::features::{Interactions, NO_CODE};
 use crate::models::recommend::{Likeness, Shared, most_similar};
@@ -77,10 +78,6 @@ pub fn fields(id: DataType) -> Fields {
     .into()
 }
 
-pub fn list(id: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields(id)), true)))
-}
-
 /// The likeness that a call asks for.
 pub fn likeness(args: &CallArgs) -> Result<Likeness> {
     match args.text("metric").unwrap_or("cosine").to_lowercase().as_str() {
@@ -97,20 +94,28 @@ impl CustomerFunction for SimilarItems {
     }
 
     fn data_type(&self, types: &dyn KeyTypes) -> DataType {
-        list(types.item_type())
+        list_type(fields(types.item_type()))
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let interactions = pin.interactions().await?;
-        interactions.by_item()?;
-        let (likeness, k) = (likeness(args)?, args.whole("k", 10) as usize);
         let names = Arc::clone(&interactions.items.array);
-        Ok(Kernel::Lists(Arc::new(Alike { of: Of::Items, interactions, names, likeness, k })))
+        Alike { of: Of::Items, interactions, names, likeness: likeness(args)?, k: args.whole("k", 10) as usize }.kernel().await
     }
 }
 
 thread_local! {
     static SHARED: RefCell<Shared> = RefCell::default();
+}
+
+impl Alike {
+    pub async fn kernel(self) -> Result<Kernel> {
+        blocking(Control::default(), move |_| {
+            self.interactions.by_item()?;
+            Ok(Kernel::Lists(Arc::new(self)))
+        })
+        .await
+    }
 }
 
 impl Lists for Alike {
@@ -145,9 +150,6 @@ impl Lists for Alike {
         let fields = fields(id.data_type().clone());
         let columns: Vec<ArrayRef> =
             vec![id, Arc::new(Int64Array::from(rank)), Arc::new(Float64Array::from(similarity)), Arc::new(Int64Array::from(support))];
-        let field = Arc::new(Field::new_list_field(DataType::Struct(fields.clone()), true));
-        let structs = StructArray::new(fields, columns, None);
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Ok(Arc::new(ListArray::new(field, offsets, Arc::new(structs), Some(NullBuffer::from(valid)))))
+        lists_of(fields, columns, offsets, valid)
     }
 }

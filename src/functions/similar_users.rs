@@ -1,8 +1,8 @@
 //! `similar_users(user, k)`: customers who have had the same items.
 
-use super::common::USER;
+use super::common::{USER, list_type};
 use super::prelude::*;
-use super::similar_items::{Alike, K, METHOD, METRIC, Of, likeness, list};
+use super::similar_items::{Alike, K, METHOD, METRIC, Of, fields, likeness};
 
 #[derive(Debug)]
 pub struct SimilarUsers;
@@ -40,14 +40,12 @@ impl CustomerFunction for SimilarUsers {
     }
 
     fn data_type(&self, types: &dyn KeyTypes) -> DataType {
-        list(types.user_type())
+        list_type(fields(types.user_type()))
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        let interactions = pin.interactions().await?;
-        interactions.by_item()?;
-        let (likeness, k) = (likeness(args)?, args.whole("k", 10) as usize);
-        let names = Arc::clone(&pin.customers().await?.keys.array);
-        Ok(Kernel::Lists(Arc::new(Alike { of: Of::Users, interactions, names, likeness, k })))
+        let (interactions, customers) = (pin.interactions().await?, pin.customers().await?);
+        let names = Arc::clone(&customers.keys.array);
+        Alike { of: Of::Users, interactions, names, likeness: likeness(args)?, k: args.whole("k", 10) as usize }.kernel().await
     }
 }

@@ -11,18 +11,11 @@ use super::pin::QueryPin;
 use crate::features::{Customers, Interactions, NO_CODE};
 use crate::functions::{Backtested, Measured, Pin, blocking, fit_error};
 use crate::models::metrics::{BOOTSTRAP_DRAWS, bootstrap_interval, hit_rate_at_k, ndcg_at_k, precision_at_k, recall_at_k};
-use crate::models::recommend::{EventWeights, Feedback, History, K, LastItems, Measure, Popularity, draw, lists, measures};
-use crate::models::{AnyRecommender, Control, Make, ModelError, Options};
+use crate::models::recommend::{EventWeights, History, K, LastItems, Measure, Popularity, draw, fit, lists, measures};
+use crate::models::{AnyRecommender, Control, ModelError, Options};
 
 /// The level of the intervals of evaluate().
 const LEVEL: f64 = 0.95;
-
-fn fit(train: &Feedback, options: &Options, control: &Control) -> Result<AnyRecommender, ModelError> {
-    let Make::Recommender { fit, .. } = options.kind.make else {
-        return Err(ModelError::TooLittleData(format!("{} is no recommender", options.kind.name)));
-    };
-    fit(train, options, control)
-}
 
 /// A recommender with these options, on the items that users had last.
 pub fn evaluate(interactions: &Interactions, options: &Options, k: usize, control: &Control) -> Result<Vec<Measured>, ModelError> {
@@ -56,12 +49,6 @@ struct Known {
 impl Known {
     async fn of(pin: &QueryPin) -> Result<Self> {
         Ok(Self { customers: pin.customers().await?, interactions: pin.interactions().await? })
-    }
-
-    /// What recommend() does not offer again.
-    fn seen(&self, user: u32) -> &[u32] {
-        let strong = self.interactions.strong.history(user).items;
-        if strong.is_empty() { self.interactions.weak.history(user).items } else { strong }
     }
 
     /// Users by code, with the items that they had first after this moment and up to another: in the codes of here, ascending; items that were not there
@@ -117,7 +104,7 @@ fn test(cut: &Known, new: Vec<(u32, Vec<u32>)>, options: &Options, control: &Con
     if new.is_empty() {
         return Ok((0, scores));
     }
-    let known: Vec<(History<'_>, &[u32])> = new.iter().map(|(user, _)| (history(*user), cut.seen(*user))).collect();
+    let known: Vec<(History<'_>, &[u32])> = new.iter().map(|(user, _)| (history(*user), cut.interactions.seen(*user))).collect();
     let popular: AnyRecommender = Arc::new(Popularity::fit(&train, control)?);
     for (prefix, model) in [("", fit(&train, options, control)?), ("baseline_", popular)] {
         let lists = lists(model.as_ref(), &known, K, control)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lifetime::Study;
 use crate::features::{Customers, Interactions};
-use crate::models::recommend::{self, EventWeights, Feedback, Figures, Holdout, ItemModel, LastItems, Popularity, auto, last_item_holdout};
+use crate::models::recommend::{self, EventWeights, Feedback, Figures, Holdout, ItemModel, LastItems, auto, last_item_holdout};
 use crate::models::segment::{Cuts, Rfm, default_rules};
 use crate::models::{AnyRecommender, Control, Make, ModelError, Options, Part};
 use crate::store::Trial;
@@ -16,6 +16,9 @@ pub const HOLDOUT_USERS: usize = 2_000;
 
 /// What recommenders are scored by.
 const METRIC: &str = "ndcg_at_10";
+
+/// Why a recommender has no figure.
+const VIEWS_ONLY: &str = "not scored: the log has views and carts only";
 
 /// What came out of a fit.
 #[derive(Default)]
@@ -93,7 +96,7 @@ fn recommend(interactions: &Interactions, fit: FitRecommender<'_>, options: &Opt
         return Ok(out);
     }
     if interactions.strong.last_us.is_empty() {
-        out.warnings.push("not scored: the log has views and carts only".into());
+        out.warnings.push(VIEWS_ONLY.into());
         return Ok(out);
     }
     match last_item_holdout(&feedback, fit, HOLDOUT_USERS, control)? {
@@ -113,7 +116,8 @@ pub fn auto_recommend(
     let weights = EventWeights::of(given);
     let feedback = feedback(interactions, &weights)?;
     let (seconds, seed) = (Duration::from_secs(given.whole("max_runtime")), given.whole("seed"));
-    let held = LastItems::of(&feedback, HOLDOUT_USERS, 0).filter(|_| given.holdout_days().is_some());
+    let views_only = interactions.strong.last_us.is_empty();
+    let held = LastItems::of(&feedback, HOLDOUT_USERS, 0).filter(|_| given.holdout_days().is_some() && !views_only);
     let tuned = auto(held.as_ref().map_or(feedback.as_ref(), |h| &h.train), seconds, seed, control)?;
     // The options of the type that was chosen, and of those given what any type takes.
     let own = tuned.options.kind.options.iter().map(|s| (s.name, tuned.options.get(s.name)));
@@ -125,20 +129,20 @@ pub fn auto_recommend(
     let mut out = match &held {
         None => recommender(interactions, &feedback, weights, tuned.model)?,
         Some(held) => {
-            let baseline = held.rank(&Popularity::fit(&held.train, control)?, control)?;
-            let figures = held.rank(tuned.model.as_ref(), control)?;
+            let scored = held.score(tuned.model.as_ref(), control)?;
             for (&u, items) in held.users.iter().zip(&held.truth) {
                 let history = feedback.history(u);
                 let times = items.iter().filter_map(|item| Some(history.last_us[history.items.binary_search(item).ok()?]));
                 from_us = times.fold(from_us, i64::min);
             }
-            let Make::Recommender { fit, .. } = options.kind.make else { return Err(damaged(String::new())) };
-            let mut out = recommender(interactions, &feedback, weights, fit(&feedback, &options, control)?)?;
-            let users = held.users.len();
-            score(&mut out, &Holdout { users, figures, baseline });
+            let mut out = recommender(interactions, &feedback, weights, recommend::fit(&feedback, &options, control)?)?;
+            score(&mut out, &scored);
             out
         }
     };
+    if views_only {
+        out.warnings.push(VIEWS_ONLY.into());
+    }
     let baseline = tuned.trials.iter().find(|t| t.model_type == "popularity").and_then(|t| t.figures);
     if let Some((best, figures)) = tuned.trials.iter().find(|t| t.status == "chosen").and_then(|t| Some((t, t.figures?))) {
         out.warnings.push(format!(
@@ -177,7 +181,9 @@ fn trial(t: recommend::Trial, baseline: Option<Figures>, from_us: i64, as_of_us:
 pub fn feedback(interactions: &Interactions, weights: &EventWeights) -> Result<Arc<Feedback>, ModelError> {
     let feedback = interactions.weighted(weights).map_err(|e| ModelError::TooLittleData(e.strip_backtrace()))?;
     if feedback.last_us.is_empty() {
-        return Err(ModelError::TooLittleData("no purchase, rating, view or cart with an item: nothing to recommend from".into()));
+        return Err(ModelError::TooLittleData(
+            "no purchase, rating, view or cart with an item that counts: nothing to recommend from".into(),
+        ));
     }
     Ok(feedback)
 }

@@ -9,6 +9,7 @@ mod evaluation;
 mod families;
 mod fitting;
 mod lifetime;
+mod margins;
 mod model_statements;
 mod pin;
 mod prepared;

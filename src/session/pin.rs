@@ -4,28 +4,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
-use datafusion::functions::expr_fn::abs;
-use datafusion::functions_aggregate::expr_fn::{max, sum};
-use datafusion::logical_expr::{JoinType, cast, col, ident, lit};
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::logical_expr::{cast, ident};
+use datafusion::prelude::SessionContext;
 use tokio::sync::OnceCell;
-use twox_hash::XxHash3_64;
 
 use super::binding::refuse_calls;
 use super::engine::{Engine, SnapshotData};
 use super::evaluation;
 use super::fitting::{self, Fitted};
 use super::lifetime::{self, Fold, Study};
+use super::margins;
 use crate::config::{Refresh, TenureConfig};
-use crate::events::{EventColumn, Snapshot, kind, time_text};
-use crate::features::{Customers, DAY_US, Interactions, NO_CODE, OrderBaskets, UserCovariates, calendar};
+use crate::events::{Snapshot, time_text};
+use crate::features::{Customers, DAY_US, Interactions, OrderBaskets, UserCovariates, calendar};
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
     model_record, read_rfm_rules,
@@ -42,10 +40,6 @@ const USER_ID: &str = "user_id";
 /// The relation of what is known of the days, and its key.
 const CALENDAR: &str = "calendar";
 const DAY: &str = "day";
-/// The relation of what is known of the items, its key, and the margin.
-const ITEMS: &str = "items";
-const ITEM_ID: &str = "item_id";
-const MARGIN: &str = "margin";
 /// Functions that take margins into account.
 const MARGINAL: &[&str] = &["clv", "clv_low", "clv_high", "clv_sum", "total_value", "explain_clv"];
 
@@ -170,7 +164,7 @@ impl QueryPin {
             _ => String::new(),
         };
         let margins = match MARGINAL.contains(&args.spec.name) {
-            true => format!("{:x}", hash_of(self.margins().await?.as_ref())),
+            true => format!("{:x}", margins::hash_of(self.margins().await?.as_ref())),
             false => String::new(),
         };
         // A query of a call answers as its relations are now.
@@ -189,56 +183,6 @@ impl QueryPin {
             known = format!("{:x}", context(self, &fitted).await?.fingerprint());
         }
         Ok(format!("{:?} {active:?} {rules} {margins} {queries} {known}", self.config))
-    }
-
-    /// `tenure.margin`; or each customer's margin on the items they bought, everybody's for who bought none with a margin; or 1.
-    async fn read_margins(&self) -> Result<Margins> {
-        if let Some(margin) = self.config.margin() {
-            return Ok(Margins::All(margin));
-        }
-        let snapshot = self.snapshot().await?;
-        let ctx = SessionContext::new_with_state(self.state.clone());
-        let needed = [EventColumn::Amount, EventColumn::ItemId].iter().all(|c| snapshot.contract.has(*c));
-        let items = match needed && ctx.table_exist(ITEMS)? {
-            true => ctx.table(ITEMS).await?,
-            false => return Ok(Margins::All(1.0)),
-        };
-        if !items.schema().has_column_with_unqualified_name(MARGIN) || !items.schema().has_column_with_unqualified_name(ITEM_ID) {
-            return Ok(Margins::All(1.0));
-        }
-        refuse_calls(items.logical_plan(), ITEMS)?;
-        let customers = self.customers().await?;
-        let number = |e| cast(e, DataType::Float64);
-        let margins = items.select(vec![ident(ITEM_ID).alias("margin_item"), number(ident(MARGIN)).alias(MARGIN)])?;
-        let spent = number(col("millionths"));
-        let bought = DataFrame::new(self.state.clone(), snapshot.plan.clone()).filter(col("kind").eq(lit(kind::PURCHASE)))?.join(
-            margins,
-            JoinType::Inner,
-            &["item_id"],
-            &["margin_item"],
-            Some(col(MARGIN).is_not_null().and(col("millionths").gt(lit(0)))),
-        )?;
-        let sums =
-            vec![sum(spent.clone() * col(MARGIN)).alias("earned"), sum(spent).alias("spent"), max(abs(col(MARGIN))).alias("largest")];
-        let batches = bought.aggregate(vec![col("user_id")], sums)?.collect().await?;
-        let mut of = vec![(0.0, 0.0); customers.len()];
-        for b in &batches {
-            let codes = customers.keys.lookup(b.column(0))?;
-            let figure = |at: usize| b.column(at).as_primitive::<Float64Type>();
-            for (i, &code) in codes.iter().enumerate().filter(|(_, c)| **c != NO_CODE) {
-                // Not a number is no share either.
-                if figure(3).value(i).is_nan() || figure(3).value(i) > 1.0 {
-                    return plan_err!("{ITEMS}.{MARGIN} = {}: a margin is a share of the amount from -1 to 1", figure(3).value(i));
-                }
-                of[code as usize] = (figure(1).value(i), figure(2).value(i));
-            }
-        }
-        // In the order of the customers, so that the total does not depend on threads.
-        let (earned, spent) = of.iter().fold((0.0, 0.0), |(e, s), (earned, spent)| (e + earned, s + spent));
-        // Without the digits that depend on the order in which threads add.
-        let rounded = |share: f64| (share * 1e9).round() / 1e9;
-        let all = if spent > 0.0 { rounded(earned / spent) } else { 1.0 };
-        Ok(Margins::ByCode(of.into_iter().map(|(earned, spent)| if spent > 0.0 { rounded(earned / spent) } else { all }).collect()))
     }
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
@@ -412,13 +356,6 @@ fn holdouts(snapshot: &Snapshot, days: f64, most: usize) -> Result<Vec<Fold>> {
     Ok(folds)
 }
 
-fn hash_of(margins: &Margins) -> u64 {
-    match margins {
-        Margins::All(margin) => margin.to_bits(),
-        Margins::ByCode(margins) => margins.iter().fold(1, |hash, m| XxHash3_64::oneshot_with_seed(hash, &m.to_le_bytes())),
-    }
-}
-
 /// A number for rows in any order.
 fn content_of(rows: &RecordBatch) -> Result<u64> {
     let mut hashes = vec![0; rows.num_rows()];
@@ -539,7 +476,9 @@ impl Pin for QueryPin {
     }
 
     async fn margins(&self) -> Result<Arc<Margins>> {
-        self.memo.get("margins".into(), self.read_margins()).await
+        let read =
+            async { margins::read(&self.state, &self.config, self.snapshot().await?.as_ref(), self.customers().await?.as_ref()).await };
+        self.memo.get("margins".into(), read).await
     }
 
     async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>> {

@@ -71,30 +71,12 @@ pub fn exposure_gini<L: AsRef<[u32]>>(lists: &[L], n_items: usize) -> Option<f64
     (n_items > 1 && total > 0.0).then(|| sum / ((n - 1.0) * total))
 }
 
-/// Mean over lists of the mean over their items of −log₂(share of the users who had the item), in bits (Zhou et al. 2010, PNAS 107(10)). `users_with` is by item;
-/// an item that nobody had counts as one that one user had. Empty lists say nothing; `None` where all are empty or there are no users.
-pub fn novelty<L: AsRef<[u32]>>(lists: &[L], users_with: &[u32], n_users: usize) -> Option<f64> {
+/// Mean over the items of a list of −log₂(share of the users who had the item), in bits (Zhou et al. 2010, PNAS 107(10)). `users_with` is by item; an item that
+/// nobody had counts as one that one user had. `None` of an empty list, or without users.
+pub fn novelty(list: &[u32], users_with: &[u32], n_users: usize) -> Option<f64> {
     let bits = |item: &u32| -(f64::from(users_with.get(*item as usize).copied().unwrap_or(0).max(1)) / n_users as f64).min(1.0).log2();
-    if n_users == 0 {
-        return None;
-    }
     // Adding 0 makes a sum of −0 a 0.
-    mean(lists.iter().map(AsRef::as_ref).filter(|l| !l.is_empty()).map(|l| l.iter().map(bits).sum::<f64>() / l.len() as f64 + 0.0))
-}
-
-/// Mean over lists of the mean over their pairs of items of 1 − similarity (Ziegler, McNee, Konstan & Lausen 2005, WWW '05). Lists of fewer than two items say
-/// nothing; `None` where all are.
-pub fn intra_list_diversity<L: AsRef<[u32]>>(lists: &[L], similarity: impl Fn(u32, u32) -> f64) -> Option<f64> {
-    let of = |list: &[u32]| {
-        let pairs = list.iter().enumerate().flat_map(|(at, &a)| list[at + 1..].iter().map(move |&b| (a, b)));
-        pairs.map(|(a, b)| 1.0 - similarity(a, b)).sum::<f64>() / (list.len() * (list.len() - 1) / 2) as f64
-    };
-    mean(lists.iter().map(AsRef::as_ref).filter(|l| l.len() > 1).map(of))
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, n) = values.fold((0.0, 0u64), |(sum, n), v| (sum + v, n + 1));
-    (n > 0).then(|| sum / n as f64)
+    (n_users > 0 && !list.is_empty()).then(|| list.iter().map(bits).sum::<f64>() / list.len() as f64 + 0.0)
 }
 
 /// How often the bootstrap draws, unless another number is asked for.
@@ -161,10 +143,8 @@ mod tests {
         assert_eq!(exposure_gini(&lists, 4), Some(0.5));
         assert_eq!((exposure_gini(&[[0, 1]], 2), exposure_gini(&[[0]], 9), exposure_gini(&[[0u32; 0]], 9)), (Some(0.0), Some(1.0), None));
         // Had by 4, 1 and none of 4: 0, 2 and 2 bits.
-        assert_eq!((novelty(&lists, &[4, 1], 4), novelty(&[[0]], &[4], 4), novelty(&[[0u32; 0]], &[4], 4)), (Some(1.0), Some(0.0), None));
-        let similarity = |a: u32, b: u32| if a + b == 1 { 0.5 } else { 0.0 };
-        assert_eq!(intra_list_diversity(&[vec![0, 1, 2], vec![1, 0], vec![7]], similarity), Some((2.5 / 3.0 + 0.5) / 2.0));
-        assert_eq!(intra_list_diversity(&[[7]], similarity), None);
+        assert_eq!((novelty(&[0, 1], &[4, 1], 4), novelty(&[2], &[4, 1], 4)), (Some(1.0), Some(2.0)));
+        assert_eq!((novelty(&[0], &[4], 4), novelty(&[], &[4], 4), novelty(&[0], &[], 0)), (Some(0.0), None, None));
     }
 
     /// Of n draws of 0 and 1, half each, the mean has the standard deviation 1 / (2√n): 95 % of the means are within 1.96 of it.

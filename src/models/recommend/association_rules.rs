@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::fp_growth::{Itemsets, MinSupport, frequent_itemsets};
-use super::{Baskets, Feedback, History, Recommender, Scores};
+use super::{Baskets, Feedback, History, Recommender, Scores, Shares};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'association_rules'`.
@@ -335,12 +335,13 @@ impl Recommender for AssociationRules {
         }
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
         let said = self.speaking(user).filter(|(_, i, _)| *i == item).map(|(because, _, strength)| (because, strength));
-        if self.by == By::Lift {
-            return said.collect();
-        }
-        said.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).into_iter().collect()
+        let of_items = match self.by {
+            By::Lift => said.collect(),
+            _ => said.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).into_iter().collect(),
+        };
+        Shares { baseline: 0.0, of_items }
     }
 
     fn to_parts(&self) -> Vec<Part> {

@@ -3,8 +3,6 @@
 use rayon::prelude::*;
 
 use super::Feedback;
-use crate::models::{Control, ModelError};
-
 /// Sets of items, one an order of a user. Basket `b` has the items `items[offsets[b]..offsets[b + 1]]`, distinct and ascending, each below `n_items`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baskets {
@@ -15,13 +13,6 @@ pub struct Baskets {
     pub users: Vec<u32>,
     /// When each was bought, µs.
     pub ts_us: Vec<i64>,
-}
-
-/// Two items, the smaller first, and how many baskets have both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair {
-    pub items: [u32; 2],
-    pub count: u32,
 }
 
 impl Baskets {
@@ -56,26 +47,6 @@ impl Baskets {
         let mut counts = vec![0; self.n_items];
         self.items.iter().for_each(|&i| counts[i as usize] += 1);
         counts
-    }
-
-    /// The pairs that at least `min_count` baskets have, by their items.
-    pub fn pair_counts(&self, min_count: u32, control: &Control) -> Result<Vec<Pair>, ModelError> {
-        let by_item = ByItem::new(self);
-        let rows: Result<Vec<Vec<Pair>>, ModelError> = (0..self.n_items as u32)
-            .into_par_iter()
-            .map_init(
-                || Counts::new(self.n_items),
-                |counts, i| {
-                    control.check()?;
-                    for &b in by_item.baskets(i) {
-                        self.basket(b as usize).iter().rev().take_while(|j| **j > i).for_each(|&j| counts.add(j));
-                    }
-                    let row = counts.take().into_iter().filter(|c| c.1 >= min_count);
-                    Ok(row.map(|(j, count)| Pair { items: [i, j], count }).collect())
-                },
-            )
-            .collect();
-        Ok(rows?.concat())
     }
 
     /// Each user's baskets in the order of time, of equal times the later in the table last, by user from 0 to the largest.
@@ -185,9 +156,6 @@ pub(super) mod tests {
             let b = random(seed, 40, 9);
             let by_item = ByItem::new(&b);
             assert!((0..9).all(|i| b.item_counts()[i as usize] == having(&b, &[i])));
-            let all = (0..9).flat_map(|i| (i + 1..9).map(move |j| [i, j])).map(|items| Pair { items, count: having(&b, &items) });
-            let wanted: Vec<Pair> = all.filter(|p| p.count >= 3).collect();
-            assert_eq!(b.pair_counts(3, &Control::default()).unwrap(), wanted);
             assert_eq!(by_item.with_all(&[4, 0, 2]).len() as u32, having(&b, &[0, 2, 4]));
             assert!(by_item.with_all(&[0, 77]).is_empty() && by_item.with_all(&[]).is_empty());
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Feedback, History, Recommender, Scores};
+use super::{Feedback, History, Recommender, Scores, Shares};
 use crate::models::{Allowed, AnyRecommender, Column, Make, ModelError, ModelType, OptionSpec, Options, Part, part};
 
 /// `model_type = 'blend'`.
@@ -110,23 +110,16 @@ impl Recommender for Blend {
         Ok(Some(Arc::new(Self { components: self.components.iter().map(of).collect::<Result<_, ModelError>>()? })))
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
-        let (mut scores, mut said, mut out) = (Scores::default(), vec![], vec![]);
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
+        let (mut scores, mut said, mut out) = (Scores::default(), vec![], Shares::default());
         for c in &self.components {
             scores.of(c.model.as_ref(), user, &mut said);
             let by = (c.weight * scale(&said, user.items)) as f32;
-            out.extend(c.model.shares(user, item).into_iter().map(|(i, share)| (i, by * share)));
+            let Shares { baseline, of_items } = c.model.shares(user, item);
+            out.baseline += by * baseline;
+            out.of_items.extend(of_items.into_iter().map(|(i, share)| (i, by * share)));
         }
         out
-    }
-
-    fn baseline(&self, user: History<'_>, item: u32) -> f32 {
-        let (mut scores, mut said) = (Scores::default(), vec![]);
-        let mut of = |c: &Component| {
-            scores.of(c.model.as_ref(), user, &mut said);
-            (c.weight * scale(&said, user.items)) as f32 * c.model.baseline(user, item)
-        };
-        self.components.iter().map(&mut of).sum()
     }
 
     /// The reason of the component of the largest weight that has one: found without scoring anew.

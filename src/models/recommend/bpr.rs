@@ -19,7 +19,7 @@ use rand_distr::{Distribution, StandardNormal};
 use super::dense::{self, LANES, Panels, padded};
 use super::products::{USERS, best_products};
 use super::scores::most;
-use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores};
+use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores, Shares};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'bpr'`.
@@ -314,13 +314,10 @@ impl Recommender for Bpr {
         scores.all(self.n_items()).copy_from_slice(&products[..self.n_items()]);
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
-        user.items.iter().copied().zip(self.shares_of(&self.fold_in(user.items), item)).collect()
-    }
-
-    /// The item's bias.
-    fn baseline(&self, _: History<'_>, item: u32) -> f32 {
-        self.row(item)[self.factors]
+    /// The baseline is the item's bias.
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
+        let of_items = user.items.iter().copied().zip(self.shares_of(&self.fold_in(user.items), item)).collect();
+        Shares { baseline: self.row(item)[self.factors], of_items }
     }
 
     fn top_k(&self, user: History<'_>, filter: Filter<'_>, k: usize, _: &mut Scores, out: &mut Vec<Scored>) {

@@ -80,8 +80,8 @@ pub fn guarantees(fit: &(dyn Fn(&Feedback) -> Result<AnyRecommender, ModelError>
         for s in &all {
             assert_eq!(model.because(user, s.item), s.because);
             let shares = model.shares(user, s.item);
-            assert!(shares.iter().all(|(i, _)| user.items.contains(i)));
-            let sum = shares.iter().map(|(_, share)| f64::from(*share)).sum::<f64>() + f64::from(model.baseline(user, s.item));
+            assert!(shares.of_items.iter().all(|(i, _)| user.items.contains(i)));
+            let sum = shares.of_items.iter().map(|(_, share)| f64::from(*share)).sum::<f64>() + f64::from(shares.baseline);
             assert!((sum - f64::from(s.score)).abs() < 1e-4 * f64::from(s.score).max(1.0), "{sum} is not {}", s.score);
         }
     }

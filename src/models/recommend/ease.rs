@@ -15,7 +15,7 @@ use faer::Side;
 use faer::linalg::solvers::DenseSolveCore;
 use rayon::prelude::*;
 
-use super::{Csr, History, Recommender, Scores};
+use super::{Csr, History, Recommender, Scores, Shares};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'ease'`.
@@ -184,8 +184,9 @@ impl Recommender for Ease {
         }
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
-        user.items.iter().zip(user.weights).map(|(&i, &w)| (i, w * self.row(i)[item as usize])).collect()
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
+        let of_items = user.items.iter().zip(user.weights).map(|(&i, &w)| (i, w * self.row(i)[item as usize]));
+        Shares { baseline: 0.0, of_items: of_items.collect() }
     }
 
     fn to_parts(&self) -> Vec<Part> {

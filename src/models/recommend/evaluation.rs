@@ -44,7 +44,7 @@ pub fn measures(train: &Feedback, lists: &[Vec<u32>], truth: &[Vec<u32>], k: usi
     let none = !lists.iter().any(|l| !l.is_empty());
     let whole = |metric, value: Option<f64>| Measure { metric, value: value.filter(|_| !none), by_user: vec![] };
     out.push(whole("coverage", Some(coverage(lists, train.n_items()))));
-    out.push(Measure::mean("novelty", lists.iter().filter_map(|l| novelty(std::slice::from_ref(l), &users_with, n_users)).collect()));
+    out.push(Measure::mean("novelty", lists.iter().filter_map(|l| novelty(l, &users_with, n_users)).collect()));
     out.push(whole("gini", exposure_gini(lists, train.n_items())));
     let mut work = vec![0.0; train.n_users()];
     let diverse = lists.iter().filter_map(|l| diversity(l, &by_item, &mut work)).collect();
@@ -52,7 +52,7 @@ pub fn measures(train: &Feedback, lists: &[Vec<u32>], truth: &[Vec<u32>], k: usi
     out
 }
 
-/// The mean over the pairs of a list of 1 − cosine of who has had the two, in one pass: Σ_{a<b} v_a·v_b by the sum of the unit vectors so far. `work` has
+/// The mean over the pairs of a list of 1 − cosine of who has had the two (Ziegler, McNee, Konstan & Lausen 2005, WWW '05), in one pass: Σ_{a<b} v_a·v_b by the sum of the unit vectors so far. `work` has
 /// one place a user, all zero between two calls. `None` for fewer than two items.
 fn diversity(list: &[u32], by_item: &Csr, work: &mut [f64]) -> Option<f64> {
     let users = |item: u32| by_item.row(item as usize).0;
@@ -70,7 +70,6 @@ fn diversity(list: &[u32], by_item: &Csr, work: &mut [f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::metrics::intra_list_diversity;
     use crate::models::recommend::{check, cosine_of_sets};
 
     #[test]
@@ -78,7 +77,10 @@ mod tests {
         let by_item = check::random(3, 60, 30).weights.transpose();
         let mut work = vec![0.0; 60];
         for list in [vec![0, 7, 12, 29], (0..30).collect(), vec![5, 6], vec![4], vec![]] {
-            let wanted = intra_list_diversity(&[&list], |a, b| cosine_of_sets(by_item.row(a as usize).0, by_item.row(b as usize).0));
+            let pairs = list.iter().enumerate().flat_map(|(at, &a)| list[at + 1..].iter().map(move |&b| (a, b)));
+            let alike = |(a, b): (u32, u32)| cosine_of_sets(by_item.row(a as usize).0, by_item.row(b as usize).0);
+            let apart: Vec<f64> = pairs.map(|pair| 1.0 - alike(pair)).collect();
+            let wanted = (!apart.is_empty()).then(|| apart.iter().sum::<f64>() / apart.len() as f64);
             let got = diversity(&list, &by_item, &mut work);
             assert!(got.is_some() == wanted.is_some() && got.zip(wanted).is_none_or(|(a, b)| (a - b).abs() < 1e-12), "{got:?} {wanted:?}");
         }

@@ -41,6 +41,9 @@ pub struct EventWeights {
 const NEVER: f64 = 36_500.0;
 
 impl EventWeights {
+    /// Purchases and ratings count alike, for ever, and nothing else does: the defaults.
+    pub const ALIKE: Self = Self { view: 0.0, cart: 0.0, purchase: 1.0, rating: 1.0, half_life_days: f64::INFINITY };
+
     pub fn of(options: &Options) -> Self {
         let days = crate::models::days(options.get("half_life")).unwrap_or(NEVER);
         Self {

@@ -46,9 +46,7 @@ pub fn last_item_holdout(
     control: &Control,
 ) -> Result<Option<Holdout>, ModelError> {
     let Some(held) = LastItems::of(feedback, max_users, 0) else { return Ok(None) };
-    let model = fit(&held.train)?;
-    let (figures, baseline) = (held.rank(model.as_ref(), control)?, held.rank(&Popularity::fit(&held.train, control)?, control)?);
-    Ok(Some(Holdout { users: held.users.len(), figures, baseline }))
+    held.score(fit(&held.train)?.as_ref(), control).map(Some)
 }
 
 /// A fixed order that has nothing to do with codes (the finaliser of SplitMix64: Steele, Lea & Flood 2014, OOPSLA '14).
@@ -117,6 +115,15 @@ impl LastItems {
     pub fn lists(&self, model: &dyn Recommender, k: usize, control: &Control) -> Result<Vec<Vec<u32>>, ModelError> {
         let known: Vec<_> = self.users.iter().map(|&u| self.train.history(u)).map(|h| (h, h.items)).collect();
         lists(model, &known, k, control)
+    }
+
+    /// The figures of a model that was fitted to `train`, beside those of popularity.
+    ///
+    /// # Errors
+    /// Cancelled.
+    pub fn score(&self, model: &dyn Recommender, control: &Control) -> Result<Holdout, ModelError> {
+        let popularity = Popularity::fit(&self.train, control)?;
+        Ok(Holdout { users: self.users.len(), figures: self.rank(model, control)?, baseline: self.rank(&popularity, control)? })
     }
 
     /// The figures of a model that was fitted to `train`.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::neighbours::{Neighbours, Sums};
 use super::ratings::{ItemRatings, PREDICT, Ratings, entries, weighted_mean};
 use super::similarity::{B, K1, SHRINKAGE, SIMILARITIES, Weighing};
-use super::{Csr, Feedback, History, Predict, Recommender, Scores, Similarity};
+use super::{Csr, Feedback, History, Predict, Recommender, Scores, Shares, Similarity};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'item_knn'`.
@@ -99,7 +99,7 @@ impl ItemKnn {
                 n,
                 params.neighbours,
                 control,
-                |i, sums| product_row(i, &by_item, &by_user, sums),
+                |i, sums: &mut Sums| product_row(i, &by_item, &by_user, sums),
                 |i, j, sum| params.similarity.finish(sum, users(i), users(j)),
             )?
         };
@@ -138,8 +138,9 @@ impl Recommender for ItemKnn {
         }
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
-        user.items.iter().zip(user.weights).map(|(&j, w)| (j, w * self.neighbours.similarity(j, item))).collect()
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
+        let of_items = user.items.iter().zip(user.weights).map(|(&j, w)| (j, w * self.neighbours.similarity(j, item)));
+        Shares { baseline: 0.0, of_items: of_items.collect() }
     }
 
     fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {

@@ -22,7 +22,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
 use super::ratings::{Ratings, entries};
-use super::{Csr, Feedback, History, Recommender, Scores};
+use super::{Csr, Feedback, History, Recommender, Scores, Shares};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'mf_explicit'`.
@@ -237,6 +237,11 @@ impl MfExplicit {
         Ridge::of(user.rated(), &self.items, self.mean, &self.penalty)
     }
 
+    /// What makes scores of ratings that can be 0 or below.
+    fn shift(&self) -> f64 {
+        if self.range.0 > 0.0 { 0.0 } else { 1.0 - self.range.0 }
+    }
+
     /// The rating by a user of bias and factors `user`, not clipped; `None` for an item that nobody rated.
     fn rating(&self, user: &[f64], item: u32) -> Option<f64> {
         let row = self.items.row(item);
@@ -299,27 +304,23 @@ impl Recommender for MfExplicit {
     /// for a user without ratings.
     fn score(&self, user: History<'_>, scores: &mut Scores) {
         let Some(ridge) = self.fold_in(user) else { return };
-        let shift = if self.range.0 > 0.0 { 0.0 } else { 1.0 - self.range.0 };
+        let shift = self.shift();
         for (i, score) in scores.all(self.items.n()).iter_mut().enumerate() {
             *score = self.rating(&ridge.solution, i as u32).map_or(0.0, |r| (r + shift) as f32);
         }
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
-        let Some(ridge) = self.fold_in(user) else { return vec![] };
+    /// The baseline is the mean and the item's bias.
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
+        let Some(ridge) = self.fold_in(user) else { return Shares::default() };
         let with_one = |i: u32| std::iter::once(1.0).chain(self.items.row(i)[1..].iter().copied());
         let direction = ridge.solve(with_one(item).collect());
         let share = |(j, r): (u32, f32)| {
             let alike: f64 = with_one(j).zip(&direction).map(|(q, d)| q * d).sum();
             (j, (alike * (f64::from(r) - self.mean - self.items.row(j)[0])) as f32)
         };
-        user.rated().map(share).collect()
-    }
-
-    /// The mean and the item's bias.
-    fn baseline(&self, user: History<'_>, item: u32) -> f32 {
-        let shift = if self.range.0 > 0.0 { 0.0 } else { 1.0 - self.range.0 };
-        if user.rated().next().is_none() { 0.0 } else { (self.mean + self.items.row(item)[0] + shift) as f32 }
+        let baseline = (self.mean + self.items.row(item)[0] + self.shift()) as f32;
+        Shares { baseline, of_items: user.rated().map(share).collect() }
     }
 
     fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use super::dense::{self, LANES, Panels, padded};
 use super::products::{USERS, best_products};
 use super::scores::most;
-use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores};
+use super::{Csr, Feedback, Filter, History, Recommender, Scored, Scores, Shares};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'mf_implicit'`.
@@ -379,11 +379,11 @@ impl Recommender for MfImplicit {
         scores.all(self.n_items()).copy_from_slice(&products[..self.n_items()]);
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
         let mut equations = Equations::default();
         equations.set(&self.items, self.penalty, user.items, user.weights);
         let shares = equations.shares(&self.items, user.items, self.items.row(item));
-        user.items.iter().copied().zip(shares.iter().copied()).collect()
+        Shares { baseline: 0.0, of_items: user.items.iter().copied().zip(shares.iter().copied()).collect() }
     }
 
     /// With a running threshold, and one system solved for all reasons.

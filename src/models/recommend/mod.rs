@@ -36,7 +36,7 @@ mod tune;
 mod user_knn;
 
 pub use association_rules::{ASSOCIATION_RULES, AssociationRules, By, Rule, RuleCounts, RuleParams, rules};
-pub use baskets::{Baskets, ByItem, Pair};
+pub use baskets::{Baskets, ByItem};
 pub use blend::{BLEND, Blend, Component};
 pub use bpr::{BPR, Bpr, BprParams};
 pub use catalogue::{ABSENT, ItemCodes, ItemModel, Translated};
@@ -52,18 +52,28 @@ pub use item_knn::{ITEM_KNN, ItemKnn, ItemKnnParams};
 pub use mf_explicit::{MF_EXPLICIT, MfExplicit, MfExplicitParams};
 pub use mf_implicit::{MF_IMPLICIT, MfImplicit, MfImplicitParams};
 pub use popularity::{POPULARITY, Popularity};
+pub use products::USERS;
 pub use ratings::{Predict, RatingSimilarity};
 pub use scores::{Filter, Scored, Scores};
 pub use seq_knn::{SEQ_KNN, SeqKnn, SeqKnnParams};
 pub use similar::{Likeness, Shared, Similar, cosine_of_sets, most_similar};
 pub use similarity::Similarity;
-pub use tifu_knn::{NextItem, TifuKnn, TifuParams, top_frequency};
-pub use tune::{Trial, Tuned, auto};
+pub use tifu_knn::{NextItem, TifuKnn, TifuParams};
+pub use tune::{Trial, Tuned, auto, fit};
 pub use user_knn::{NeighboursOf, USER_KNN, UserKnn, UserKnnParams};
 
 use std::fmt;
 
 use super::{AnyRecommender, ModelError, Part};
+
+/// What a score is made of: their sum.
+#[derive(Debug, Default)]
+pub struct Shares {
+    /// The part that no history changes.
+    pub baseline: f32,
+    /// Items of the history, and what each contributes; one may come more than once.
+    pub of_items: Vec<(u32, f32)>,
+}
 
 /// A fitted recommender.
 pub trait Recommender: fmt::Debug + Send + Sync {
@@ -72,17 +82,12 @@ pub trait Recommender: fmt::Debug + Send + Sync {
     /// Puts the scores of items for a user into `scores`, whose sums are all zero: either with [`Scores::add`], or into [`Scores::all`].
     fn score(&self, user: History<'_>, scores: &mut Scores);
 
-    /// What items of the history contribute to the score of `item`, which is their sum and the [`Recommender::baseline`]: (item of the history, share).
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)>;
-
-    /// The part of the score of `item` that no history changes.
-    fn baseline(&self, _user: History<'_>, _item: u32) -> f32 {
-        0.0
-    }
+    /// What the score of `item` is made of.
+    fn shares(&self, user: History<'_>, item: u32) -> Shares;
 
     /// The item of the history that contributed most to the score of `item`.
     fn because(&self, user: History<'_>, item: u32) -> Option<u32> {
-        scores::most(self.shares(user, item))
+        scores::most(self.shares(user, item).of_items)
     }
 
     /// The rating the user would give the item, inside the range of ratings seen; `None` without an answer: the model has no ratings, or nobody

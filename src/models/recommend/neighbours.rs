@@ -80,18 +80,7 @@ impl<S: Sum> Sums<S> {
 impl Neighbours {
     /// The `k` nearest of each of `n` items. `row(i, sums)` adds up what there is between item `i` and others, `finish(i, j, sum)` makes similarities of
     /// the sums; what is not above 0 is no neighbour.
-    pub fn find(
-        n: usize,
-        k: usize,
-        control: &Control,
-        row: impl Fn(u32, &mut Sums) + Sync,
-        finish: impl Fn(u32, u32, f32) -> f32 + Sync,
-    ) -> Result<Self, ModelError> {
-        Self::find_by(n, k, control, row, finish)
-    }
-
-    /// [`Neighbours::find`] for sums of any kind.
-    pub fn find_by<S: Sum>(
+    pub fn find<S: Sum>(
         n: usize,
         k: usize,
         control: &Control,

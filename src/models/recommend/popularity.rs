@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Feedback, Filter, History, Recommender, Scored, Scores};
+use super::{Feedback, Filter, History, Recommender, Scored, Scores, Shares};
 use crate::models::{Column, Control, Make, ModelError, ModelType, Part, part};
 
 /// `model_type = 'popularity'`.
@@ -53,12 +53,8 @@ impl Recommender for Popularity {
         self.items.iter().zip(&self.users).for_each(|(&i, &n)| all[i as usize] = n);
     }
 
-    fn shares(&self, _: History<'_>, _: u32) -> Vec<(u32, f32)> {
-        vec![]
-    }
-
-    fn baseline(&self, _: History<'_>, item: u32) -> f32 {
-        self.items.iter().position(|i| *i == item).map_or(0.0, |at| self.users[at])
+    fn shares(&self, _: History<'_>, item: u32) -> Shares {
+        Shares { baseline: self.items.iter().position(|i| *i == item).map_or(0.0, |at| self.users[at]), of_items: vec![] }
     }
 
     /// Without a look at the items behind the first k.

@@ -84,7 +84,7 @@ impl RatingSimilarity {
         let by_user = if self.of_residuals() { ratings.residuals() } else { ratings.by_user.clone() };
         let by_item = by_user.transpose();
         let squares: Vec<f64> = (0..by_item.n_rows()).map(|i| sum_of_squares(by_item.row(i).1)).collect();
-        Neighbours::find_by(
+        Neighbours::find(
             by_item.n_rows(),
             k,
             control,

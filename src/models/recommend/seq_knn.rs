@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use super::neighbours::Neighbours;
-use super::{Feedback, History, Recommender, Scores};
+use super::neighbours::{Neighbours, Sums};
+use super::{Feedback, History, Recommender, Scores, Shares};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'seq_knn'`.
@@ -134,7 +134,7 @@ impl SeqKnn {
             n,
             params.neighbours,
             control,
-            |i, sums| {
+            |i, sums: &mut Sums| {
                 for &(u, place) in &places[starts[i as usize]..starts[i as usize + 1]] {
                     let row = &sequence[offsets[u as usize]..offsets[u as usize + 1]];
                     row[place as usize + 1..].iter().zip(&near).for_each(|(&j, &x)| sums.add(j, x));
@@ -176,10 +176,11 @@ impl Recommender for SeqKnn {
         scores.order = order;
     }
 
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
         let mut order = vec![];
         user.latest_first(&mut order);
-        self.voices(user, &order).map(|(i, weight)| (i, weight * self.followers.similarity(i, item))).collect()
+        let of_items = self.voices(user, &order).map(|(i, weight)| (i, weight * self.followers.similarity(i, item))).collect();
+        Shares { baseline: 0.0, of_items }
     }
 
     fn to_parts(&self) -> Vec<Part> {

@@ -210,33 +210,6 @@ fn best(mut items: Vec<NextItem>, k: usize) -> Vec<NextItem> {
     items
 }
 
-/// The baseline: the share of a user's own baskets that have an item; equally frequent ones by how many baskets of all have them. A list shorter than
-/// `k` is filled up, where `fill`, with the items that most baskets of all have, whose scores are their share of all baskets less 1, so below any own.
-pub fn top_frequency(baskets: &Baskets, users: &[u32], k: usize, fill: bool, control: &Control) -> Result<Vec<Vec<NextItem>>, ModelError> {
-    let by_user = baskets.by_user();
-    let overall = baskets.item_counts();
-    let mut popular: Vec<u32> = (0..baskets.n_items as u32).filter(|&i| overall[i as usize] > 0).collect();
-    popular.sort_unstable_by_key(|&i| (std::cmp::Reverse(overall[i as usize]), i));
-    let one = |&u: &u32| {
-        control.check()?;
-        let of = by_user.get(u as usize).map_or(&[][..], Vec::as_slice);
-        let mut items: Vec<u32> = of.iter().flat_map(|&b| baskets.basket(b as usize)).copied().collect();
-        items.sort_unstable();
-        let mut counted: Vec<(u32, u32)> = items.chunk_by(|a, b| a == b).map(|c| (c[0], c.len() as u32)).collect();
-        counted.sort_unstable_by_key(|&(i, n)| (std::cmp::Reverse((n, overall[i as usize])), i));
-        let own = counted.iter().map(|&(item, n)| NextItem { item, score: f64::from(n) / of.len() as f64, repeat: true });
-        let mut list: Vec<NextItem> = own.take(k).collect();
-        let more = popular.iter().filter(|i| fill && items.binary_search(i).is_err()).take(k - list.len());
-        list.extend(more.map(|&item| NextItem {
-            item,
-            score: f64::from(overall[item as usize]) / baskets.len() as f64 - 1.0,
-            repeat: false,
-        }));
-        Ok(list)
-    };
-    users.par_iter().map(one).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,19 +290,6 @@ mod tests {
         let model = TifuKnn::fit(&b, &TifuParams { neighbours: 1, alpha: 0.7, ..TifuParams::default() }, &Control::default()).unwrap();
         let list = model.next_baskets(&[0], 9, &Control::default()).unwrap().remove(0);
         assert_eq!(list.iter().map(|s| (s.item, s.repeat)).collect::<Vec<_>>(), [(0, true), (1, true), (9, false)]);
-    }
-
-    #[test]
-    fn personal_frequency_is_filled_with_what_is_popular() {
-        let items = vec![1, 2, 1, 0, 3, 0, 2, 3];
-        let b = Baskets { n_items: 5, offsets: vec![0, 2, 3, 5, 8], items, users: vec![0, 0, 1, 2], ts_us: vec![0, 1, 2, 3] };
-        let of = |k, fill| {
-            let list = top_frequency(&b, &[0, 9], k, fill, &Control::default()).unwrap();
-            list.into_iter().map(|l| l.into_iter().map(|s| (s.item, s.score)).collect::<Vec<_>>()).collect::<Vec<_>>()
-        };
-        assert_eq!(of(9, false), [vec![(1, 1.0), (2, 0.5)], vec![]]);
-        assert_eq!(of(3, true), [vec![(1, 1.0), (2, 0.5), (0, -0.5)], vec![(0, -0.5), (1, -0.5), (2, -0.5)]]);
-        assert_eq!(of(1, true)[0], [(1, 1.0)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::neighbours::Sums;
 use super::ratings::{PREDICT, Pair, Ratings, add_pair, entries, sum_of_squares, weighted_mean};
 use super::similarity::{B, K1, SHRINKAGE, SIMILARITIES, Weighing};
-use super::{Csr, Feedback, History, Predict, RatingSimilarity, Recommender, Scores, Similarity};
+use super::{Csr, Feedback, History, Predict, RatingSimilarity, Recommender, Scores, Shares, Similarity};
 use crate::models::{Allowed, AnyRecommender, Column, Control, Make, ModelError, ModelType, OptionSpec, Options, Part, part};
 
 /// `model_type = 'user_knn'`.
@@ -252,14 +252,14 @@ impl Recommender for UserKnn {
     }
 
     /// What each neighbour says, as that of the item most shared with them.
-    fn shares(&self, user: History<'_>, item: u32) -> Vec<(u32, f32)> {
-        let Some(current) = &self.current else { return vec![] };
+    fn shares(&self, user: History<'_>, item: u32) -> Shares {
+        let Some(current) = &self.current else { return Shares::default() };
         let said = self.similar_users(user).into_iter().filter_map(|(v, similarity)| {
             let (items, weights) = current.weights.row(v as usize);
             let share = similarity as f32 * weights[items.binary_search(&item).ok()?];
             Some((self.shared(current, user, v)?, share))
         });
-        said.filter(|(_, share)| *share > 0.0).collect()
+        Shares { baseline: 0.0, of_items: said.filter(|(_, share)| *share > 0.0).collect() }
     }
 
     fn predict_rating(&self, user: History<'_>, item: u32) -> Option<f64> {
