@@ -1,8 +1,9 @@
 //! Which columns `events` has under which names, and the plan that reads them in canonical form.
 
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
-use datafusion::common::{Column, DFSchema, Result, plan_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, try_cast};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
+use datafusion::functions::expr_fn::abs;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, case, cast, lit, try_cast};
 
 use super::kernels::{constant_kind, kind_of, money_of, order_key_of};
 use super::kinds::{EventMap, kind};
@@ -53,6 +54,8 @@ pub struct Contract {
     pub user_type: DataType,
     /// The type in which items are returned, when there are items.
     pub item_type: Option<DataType>,
+    /// Whether events have a day and no time of day.
+    pub ts_is_date: bool,
 }
 
 impl Contract {
@@ -101,7 +104,8 @@ impl Contract {
         }
         let user_type = field(EventColumn::UserId).map_or(DataType::Utf8, |f| key_type(f.data_type()));
         let item_type = field(EventColumn::ItemId).map(|f| key_type(f.data_type()));
-        Ok(Self { relation: relation.into(), columns, user_type, item_type })
+        let ts_is_date = field(EventColumn::Ts).is_some_and(|f| matches!(f.data_type(), DataType::Date32 | DataType::Date64));
+        Ok(Self { relation: relation.into(), columns, user_type, item_type, ts_is_date })
     }
 
     /// The relation's own name of a column.
@@ -148,6 +152,51 @@ impl Contract {
         }
         out.extend(get(EventColumn::Channel).map(|c| c.alias("channel")));
         out.extend(get(EventColumn::Rating).map(|r| try_cast(r, DataType::Float32).alias("rating")));
+        LogicalPlanBuilder::from(input).filter(user.is_not_null().and(ts.is_not_null()))?.project(out)?.build()
+    }
+
+    /// Rows with a user and a time, as an analyst writes about them: the contract's columns under the contract's names, then the relation's other columns. `ts` is a
+    /// timestamp, `event_type` the canonical type or, where there is none, the log's own; `amount` is an exact decimal, below 0 for a refund.
+    pub fn readable(&self, input: LogicalPlan, map: &EventMap) -> Result<LogicalPlan> {
+        let schema = input.schema().clone();
+        let get = |c| self.expr(&schema, c);
+        let (Some(user), Some(ts)) = (get(EventColumn::UserId), get(EventColumn::Ts)) else {
+            return plan_err!("'{}' has changed its columns; run the statement again", self.relation);
+        };
+        let ts_us = cast(ts.clone(), DataType::Timestamp(TimeUnit::Microsecond, None));
+        let money = get(EventColumn::Amount).map(money_of);
+        let of = match get(EventColumn::EventType) {
+            Some(e) => kind_of(e, money.clone(), map.clone()),
+            None if self.has(EventColumn::Rating) && money.is_none() => {
+                constant_kind(kind::RATING, cast(ts_us.clone(), DataType::Int64), None)
+            }
+            None => constant_kind(kind::PURCHASE, cast(ts_us.clone(), DataType::Int64), money.clone()),
+        };
+        let own_type = get(EventColumn::EventType).map_or(lit("other"), |e| cast(e, DataType::Utf8));
+        let mut name = case(of.clone());
+        for (i, known) in kind::NAMES.iter().enumerate() {
+            name = name.when(lit(i as i8 + 1), lit(*known));
+        }
+        let mut out = vec![
+            cast(user.clone(), self.user_type.clone()).alias(EventColumn::UserId.name()),
+            ts_us.alias(EventColumn::Ts.name()),
+            name.otherwise(own_type)?.alias(EventColumn::EventType.name()),
+        ];
+        if let Some(money) = money {
+            let millionth = lit(ScalarValue::Decimal128(Some(1), 7, 6));
+            let signed = case(of).when(lit(kind::REFUND), -abs(money.clone())).otherwise(money)?;
+            out.push((cast(signed, DataType::Decimal128(19, 0)) * millionth).alias(EventColumn::Amount.name()));
+        }
+        for c in [EventColumn::ItemId, EventColumn::OrderId, EventColumn::Rating, EventColumn::Channel] {
+            out.extend(get(c).map(|e| e.alias(c.name())));
+        }
+        let taken: Vec<String> = out.iter().map(|e| e.schema_name().to_string()).collect();
+        for (at, f) in schema.fields().iter().enumerate() {
+            let ours = self.columns.iter().any(|(_, own)| own == f.name());
+            if !ours && !taken.iter().any(|t| t.eq_ignore_ascii_case(f.name())) {
+                out.push(Expr::Column(Column::from(schema.qualified_field(at))).alias(f.name()));
+            }
+        }
         LogicalPlanBuilder::from(input).filter(user.is_not_null().and(ts.is_not_null()))?.project(out)?.build()
     }
 }

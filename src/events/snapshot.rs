@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::Int64Type;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result, TableReference, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, TableReference, plan_err};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::expr_fn::{count, max, min, sum};
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub contract: Contract,
     /// Canonical events ([`Contract::canonical`]) up to `as_of`.
     pub plan: LogicalPlan,
+    /// The same events with the contract's names, as an analyst writes about them ([`Contract::readable`]).
+    pub readable: LogicalPlan,
     /// Which relation it is: its schema, its view's text, its sources.
     pub relation: u64,
     /// What it holds, `as_of` included.
@@ -124,10 +126,13 @@ impl Snapshot {
             return Err(DataFusionError::External(Box::new(ModelError::TooLittleData(why))));
         }
         let as_of_us = config.as_of_us().unwrap_or(extent.max_us);
+        let readable =
+            LogicalPlanBuilder::from(contract.readable(raw, &config.event_map())?).filter(col("ts").lt_eq(time(as_of_us)))?.build()?;
         let plan = LogicalPlanBuilder::from(canonical).filter(col("ts_us").lt_eq(lit(as_of_us)))?.build()?;
         Ok(Self {
             contract,
             plan,
+            readable,
             relation: identity.relation,
             content: mix(mix(mix(identity.content, extent.checksum), extent.rows), as_of_us as u64),
             rows: extent.rows,
@@ -149,6 +154,10 @@ async fn empty(name: &str, config: &TenureConfig, state: &SessionState, raw: &Lo
     } else {
         format!("'{name}' has {total} rows, but none with a user_id and a ts{as_of}. SELECT * FROM data_quality() shows why")
     })
+}
+
+fn time(us: i64) -> Expr {
+    lit(ScalarValue::TimestampMicrosecond(Some(us), None))
 }
 
 /// A timestamp as text.

@@ -1,21 +1,29 @@
 //! Plans over `events` and the dense arrays made of them: customers, interactions, baskets.
 
+mod activity;
+mod aggregates;
 mod baskets;
 mod context;
 mod covariates;
 mod customers;
+mod frame;
 mod history;
 mod interactions;
 mod keys;
 mod purchasers;
+mod rows;
 mod summary;
 
+pub use activity::Activity;
+pub use aggregates::{Aggregates, Window, over_rows};
 pub use baskets::OrderBaskets;
 pub use context::{Context, Known, calendar};
 pub use covariates::UserCovariates;
 pub use customers::Customers;
+pub use frame::{Frame, bg_nbd, bg_nbd_features, frame};
 pub use history::{Days, History};
 pub use interactions::Interactions;
 pub use keys::{Interner, KeyIndex, NO_CODE, to_indices};
 pub use purchasers::Purchasers;
+pub use rows::{batch, table_of, transformed, values_of};
 pub use summary::{CustomerSummary, DAY_US, SummaryGroups, day_of, summary_fields, summary_state_fields};

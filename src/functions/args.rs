@@ -163,7 +163,7 @@ fn time(v: &ScalarValue) -> Option<i64> {
 
 fn check(spec: &FunctionSpec, argument: &Argument, v: &ScalarValue) -> Result<()> {
     let fine = match argument.kind {
-        ArgKind::User | ArgKind::Item | ArgKind::Items | ArgKind::Column | ArgKind::List => true,
+        ArgKind::User | ArgKind::Item | ArgKind::Items | ArgKind::Column | ArgKind::List | ArgKind::Row => true,
         ArgKind::DaysOrInfinity if endless(v) => true,
         ArgKind::Days | ArgKind::DaysOrInfinity => match span(v) {
             None => false,

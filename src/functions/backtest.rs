@@ -49,6 +49,13 @@ const COLUMNS: &[super::spec::ColumnSpec] = &[
     ("baseline_recall_at_10", "Float64", "the same of popularity"),
     ("baseline_hit_rate_at_10", "Float64", "the same of popularity"),
     ("baseline_precision_at_10", "Float64", "the same of popularity"),
+    ("pr_auc", "Float64", "models of a label, as all that follows: average precision"),
+    ("brier", "Float64", "mean squared error of the probabilities"),
+    ("ece", "Float64", "expected calibration error, ten bins of equal width"),
+    ("base_rate", "Float64", "share of the label in the hold-out"),
+    ("baseline_base_rate", "Float64", "share of the label in what was learned from"),
+    ("spearman", "Float64", "rank correlation of predictions and what came"),
+    ("gini", "Float64", "normalised Gini coefficient of the order by prediction"),
 ];
 
 static SPEC: FunctionSpec = FunctionSpec {
@@ -63,6 +70,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     behaviour: &[
         "Each fold fits the model's type, with its options, to the events up to eval_from only, and predicts what comes up to eval_to.",
         "A recommender is asked for lists of 10 for customers who had done something by eval_from, from all items there were by then, without those recommend() would not offer again. Right are the items that a customer bought or rated by eval_to and had not before, new items among them, which cannot be foreseen. Judged on are customers with such an item; of more than 2,000, 2,000 are drawn.",
+        "A model of PREDICT is made anew at as_of, one window earlier, two windows earlier …, and each is evaluated on its last window; predicted and actual totals are those of its label.",
         "A column that does not go with the model's kind is NULL.",
         "The latest hold-out ends at as_of, the others lie one before the other; there are as many as the log has room for.",
         "The model itself stays as it is.",
@@ -96,10 +104,11 @@ impl RelationFunction for Backtest {
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (model, folds, holdout) = (args.text("model"), args.whole("folds", 4) as usize, args.span("holdout"));
         let record = model.and_then(|name| pin.store().model(name));
-        let recommends = record.as_ref().and_then(|m| m.active_version()).is_some_and(|v| v.family == Family::Recommend.name());
-        let folds = match recommends {
-            true => pin.backtest_recommender(model, folds, holdout).await?,
-            false => pin.backtest(model, folds, holdout).await?,
+        let family = record.as_ref().and_then(|m| m.active_version()).map(|v| v.family.as_str());
+        let folds = match (model, family) {
+            (Some(model), Some(f)) if f == Family::Supervised.name() => pin.backtest_supervised(model, folds).await?,
+            (_, Some(f)) if f == Family::Recommend.name() => pin.backtest_recommender(model, folds, holdout).await?,
+            _ => pin.backtest(model, folds, holdout).await?,
         };
         let column = |(name, _, _): &super::spec::ColumnSpec| -> ArrayRef {
             match *name {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, ListArray, StructArray};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StructArray};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use datafusion::arrow::datatypes::{DataType, Field, Fields};
+use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Result;
 use datafusion::logical_expr::{Signature, TypeSignature, Volatility};
 
@@ -198,4 +198,32 @@ pub fn lists_of(fields: Fields, columns: Vec<ArrayRef>, offsets: Vec<i32>, valid
 /// What `model_version` shows.
 pub fn label<M>(v: &Versioned<M>) -> String {
     format!("{} v{}", v.name, v.version)
+}
+
+/// The columns of a table function whose types are written in its spec: Utf8, Int64, Float64, Boolean, Timestamp.
+pub fn schema_of(spec: &FunctionSpec) -> SchemaRef {
+    let one = |(name, t, _): &super::spec::ColumnSpec| {
+        let t = match *t {
+            "Utf8" => DataType::Utf8,
+            "Int64" => DataType::Int64,
+            "Boolean" => DataType::Boolean,
+            "Timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
+            _ => DataType::Float64,
+        };
+        Field::new(*name, t, true)
+    };
+    Arc::new(Schema::new(spec.columns.iter().map(one).collect::<Vec<_>>()))
+}
+
+/// Columns made of rows.
+pub fn floats_of<R>(rows: &[R], of: impl Fn(&R) -> Option<f64>) -> ArrayRef {
+    Arc::new(rows.iter().map(|r| of(r).filter(|v| v.is_finite())).collect::<Float64Array>())
+}
+
+pub fn integers_of<R>(rows: &[R], of: impl Fn(&R) -> u64) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| of(r) as i64)))
+}
+
+pub fn texts_of<R>(rows: &[R], of: impl Fn(&R) -> Option<String>) -> ArrayRef {
+    Arc::new(rows.iter().map(of).collect::<StringArray>())
 }

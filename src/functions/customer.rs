@@ -21,7 +21,7 @@ use super::pin::{KeyTypes, Pin};
 use super::spec::{ArgKind, FunctionSpec};
 use crate::features::{Customers, to_indices};
 
-/// A function of keys, the first argument among them, and of constants.
+/// A function of keys and of constants.
 #[async_trait]
 pub trait CustomerFunction: Send + Sync + fmt::Debug {
     fn spec(&self) -> &'static FunctionSpec;
@@ -154,6 +154,7 @@ pub fn coerced(spec: &FunctionSpec, i: usize, given: &DataType) -> Result<DataTy
     let text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let fine = match argument.kind {
         ArgKind::User | ArgKind::Item | ArgKind::Column => !given.is_nested(),
+        ArgKind::Row => matches!(given, DataType::Struct(_)),
         ArgKind::List => matches!(given, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)),
         ArgKind::Items => match given {
             DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => !f.data_type().is_nested(),
@@ -231,7 +232,8 @@ impl ScalarUDFImpl for CustomerUdf {
         let constant = keys.iter().all(|k| matches!(k, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let keys = keys.iter().map(|k| k.to_array(rows)).collect::<Result<Vec<_>>>()?;
-        let mut out = bound.answer(&keys, arguments[0].kind == ArgKind::User)?;
+        let of_users = arguments.iter().find(|a| a.kind.is_key()).is_some_and(|a| a.kind == ArgKind::User);
+        let mut out = bound.answer(&keys, of_users)?;
         if out.data_type() != args.return_field.data_type() {
             out = cast(&out, args.return_field.data_type())?;
         }

@@ -25,7 +25,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("low", "Float64", "95 % interval of value over users, lower end; NULL for coverage, gini and lifetime models"),
         ("high", "Float64", "upper end"),
         ("baseline_value", "Float64", "the same of popularity, on the same users; of everybody's own rate so far, for lifetime models"),
-        ("users", "Int64", "customers it was judged on; of a lifetime model, those that the version was fitted to"),
+        ("users", "Int64", "customers, or rows, it was judged on; of a lifetime model, those that the version was fitted to"),
     ],
     summary: "How good a model is on what was held out from it, metric by metric, beside a baseline.",
     behaviour: &[
@@ -34,6 +34,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "coverage = share of all items that stand in any list; gini = of how often items stand in lists, 0 all equally often, 1 always the same one; novelty = mean of −log₂(share of users who have had an item), in bits; intra_list_diversity = mean over pairs in a list of 1 − cosine of who has had the two items.",
         "A user for whom the model finds nothing has an empty list, which is wrong throughout; it is not filled up with popular items as recommend() does.",
         "Lifetime models. The figures that the active version was stored with: its hold-out is the last `holdout` days of the log at the time, out of time, as DESCRIBE MODEL shows.",
+        "Models of a label. The figures that the active version was stored with, on the window (or the share of customers or rows) that was held out from what was fitted and calibrated; baseline_value is the same of the best constant of the training rows. closed_form_log_loss and closed_form_roc_auc are those of BG/NBD's own probability, of churn.",
         "Only events up to as_of are used. The model itself stays as it is; backtest() judges it at earlier moments.",
     ],
     nulls: "",

@@ -7,6 +7,8 @@ use datafusion::common::plan_err;
 use super::model_versions::record;
 use super::prelude::*;
 use crate::events::time_text;
+use crate::models::Family;
+use crate::models::supervised::Supervised;
 
 #[derive(Debug)]
 pub struct ModelInfo;
@@ -22,7 +24,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     returns: "",
     unit: "",
     columns: &[
-        ("section", "Utf8", "model, data, option, parameter, evaluation or warning"),
+        ("section", "Utf8", "model, data, option, parameter, feature, evaluation or warning"),
         ("property", "Utf8", "name of the property"),
         ("value", "Utf8", "its value"),
     ],
@@ -38,6 +40,24 @@ static SPEC: FunctionSpec = FunctionSpec {
 fn schema() -> SchemaRef {
     let text = |n: &str| Field::new(n, DataType::Utf8, true);
     Arc::new(Schema::new(vec![text("section"), text("property"), text("value")]))
+}
+
+/// What a supervised model is made of: its calibration, and every feature with its SQL, missing share, mean and encoding.
+fn described(model: &Supervised) -> Vec<(&'static str, String, Option<String>)> {
+    let mut rows = vec![("model", "calibration".into(), Some(format!("{:?}", model.calibration.kind()).to_lowercase()))];
+    if let Some([no, yes]) = &model.classes {
+        rows.push(("model", "classes".into(), Some(format!("0 = {no}, 1 = {yes}"))));
+    }
+    for f in &model.encoder.features {
+        let sql = model.sql.iter().find(|s| s.name == f.name).map_or_else(String::new, |s| match s.relation.is_empty() {
+            true => s.sql.clone(),
+            false => format!("{} FROM {}", s.sql, s.relation),
+        });
+        let mean = if f.levels.is_none() { format!("mean {:.6}, ", f.mean) } else { String::new() };
+        let text = format!("{sql}; {mean}{:.1} % missing, {}", 100.0 * f.missing_share, f.encoding());
+        rows.push(("feature", f.name.clone(), Some(text)));
+    }
+    rows
 }
 
 #[async_trait]
@@ -70,8 +90,8 @@ impl RelationFunction for ModelInfo {
             ("data", "as_of".into(), time_text(v.as_of_us)),
             ("data", "rows".into(), Some(v.data_rows.to_string())),
             ("data", "users".into(), Some(v.users.to_string())),
-            ("data", "train_from".into(), time_text(v.train_from_us)),
-            ("data", "train_to".into(), time_text(v.train_to_us)),
+            ("data", "train_from".into(), v.train_from_us.and_then(time_text)),
+            ("data", "train_to".into(), v.train_to_us.and_then(time_text)),
             ("data", "eval_from".into(), v.eval_from_us.and_then(time_text)),
             ("data", "eval_to".into(), v.eval_to_us.and_then(time_text)),
             ("data", "fingerprint".into(), Some(v.data_fingerprint.clone())),
@@ -79,6 +99,10 @@ impl RelationFunction for ModelInfo {
         ];
         rows.extend(v.options.iter().map(|(k, o)| ("option", k.clone(), Some(o.clone()))));
         rows.extend(v.parameters.iter().map(|(k, p)| ("parameter", k.clone(), Some(p.to_string()))));
+        if v.family == Family::Supervised.name() && v.version == model.active {
+            let fitted = pin.supervised(&model.name).await?;
+            rows.extend(described(&fitted.model));
+        }
         rows.extend(v.metrics.iter().map(|(k, m)| ("evaluation", k.clone(), Some(m.to_string()))));
         rows.extend(v.warnings.iter().enumerate().map(|(i, w)| ("warning", (i + 1).to_string(), Some(w.clone()))));
         let columns: Vec<ArrayRef> = vec![

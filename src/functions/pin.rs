@@ -16,11 +16,12 @@ use tokio::sync::OnceCell;
 
 use crate::config::TenureConfig;
 use crate::events::Snapshot;
-use crate::features::{Customers, Interactions, OrderBaskets, UserCovariates};
+use crate::features::{Activity, Customers, Frame, Interactions, OrderBaskets, UserCovariates};
 use crate::models::Control;
 use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::ItemModel;
 use crate::models::segment::Rfm;
+use crate::models::supervised::Supervised;
 use crate::store::Store;
 
 /// A model as the store knows it.
@@ -103,6 +104,13 @@ pub trait Pin: Send + Sync {
     async fn interactions(&self) -> Result<Arc<Interactions>>;
     /// The orders as baskets of items.
     async fn baskets(&self) -> Result<Arc<OrderBaskets>>;
+    async fn activity(&self) -> Result<Arc<Activity>>;
+    /// The supervised model of that name.
+    async fn supervised(&self, model: &str) -> Result<Arc<Versioned<Supervised>>>;
+    /// The supervised model that foretells no purchase within so many days: the auto model of that window.
+    async fn churn(&self, days: u32) -> Result<Arc<Versioned<Supervised>>>;
+    /// The features of a window model, of the customers it speaks of, as of now.
+    async fn frame(&self, model: &Versioned<Supervised>) -> Result<Arc<Frame>>;
     /// The model of that name, or the auto model.
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>>;
     /// Columns of `users` ('column, column') as numbers; `wanted` are the names that a fitted model has.
@@ -113,6 +121,8 @@ pub trait Pin: Send + Sync {
     async fn margins(&self) -> Result<Arc<Margins>>;
     /// A lifetime model (or the auto model), fitted anew before each of up to `folds` hold-outs of `holdout_days` (the model's own without), latest first.
     async fn backtest(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>>;
+    /// The same of a supervised model of a window.
+    async fn backtest_supervised(&self, model: &str, folds: usize) -> Result<Vec<Backtested>>;
     /// The same of a recommender.
     async fn backtest_recommender(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>>;
     /// The figures of a model: those of a recommender on lists of `k` for held-out items, now; else those that the active version was stored with.

@@ -37,6 +37,8 @@ pub enum ArgKind {
     Column,
     /// A list, or a column of lists.
     List,
+    /// A row of features: a struct, a column of them.
+    Row,
     /// A query in parentheses, run on its own: a constant of the call.
     Query,
 }
@@ -44,7 +46,7 @@ pub enum ArgKind {
 impl ArgKind {
     /// Whether an argument is a key, which may differ from row to row.
     pub fn is_key(self) -> bool {
-        matches!(self, Self::User | Self::Item | Self::Items)
+        matches!(self, Self::User | Self::Item | Self::Items | Self::Row)
     }
 
     /// The kind as it stands in help and messages.
@@ -64,6 +66,7 @@ impl ArgKind {
             Self::Time => "date or timestamp",
             Self::Column => "column",
             Self::List => "list",
+            Self::Row => "a struct of features: named_struct('name', column, ...)",
             Self::Query => "query in parentheses",
         }
     }

@@ -39,6 +39,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     summary: "Every model type that was tried for a model, on every hold-out, and which was chosen.",
     behaviour: &[
         "Without rows: the type was given, nothing was tried.",
+        "Of a model of PREDICT, a row for each cut-off as well, with the mean of its label: features are those up to eval_from, the label is that of the window up to eval_to. Windows that are learned from never overlap the one that is evaluated on. Types are compared on a window before that one.",
         "The type of the lowest mean of the metric over the folds wins; baselines are played for comparison and cannot win.",
         "count_log_loss is the mean of −ln P(number of purchase days that came): it scores the whole forecast, not only its mean.",
         "Recommenders are tried on the item that each user had last before the one the model is then scored on, their options one after another, then blends of the best; the largest ndcg_at_10 wins. The winner's figure here is the best of many: that of models(), on items that were not chosen on, is the one to quote.",

@@ -10,6 +10,7 @@ mod options;
 mod parts;
 pub mod recommend;
 pub mod segment;
+pub mod supervised;
 
 pub use control::{Control, OnProgress};
 pub use error::ModelError;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use lifetime::{Fit, Purchases, Sample};
 use recommend::{Feedback, Recommender};
+use supervised::{Predictor, Training};
 
 /// What a model answers, and so which functions it can stand behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +33,8 @@ pub enum Family {
     Segment,
     /// Items for customers: recommend.
     Recommend,
+    /// A label from features: predict.
+    Supervised,
 }
 
 impl Family {
@@ -39,6 +43,7 @@ impl Family {
             Self::Lifetime => "lifetime",
             Self::Segment => "segment",
             Self::Recommend => "recommend",
+            Self::Supervised => "supervised",
         }
     }
 
@@ -48,6 +53,7 @@ impl Family {
             Self::Lifetime => "auto_lifetime",
             Self::Segment => "auto_rfm",
             Self::Recommend => "auto_recommend",
+            Self::Supervised => "auto_churn",
         }
     }
 
@@ -57,6 +63,7 @@ impl Family {
             Self::Lifetime => "purchases and value",
             Self::Segment => "segment",
             Self::Recommend => "next item",
+            Self::Supervised => "label",
         }
     }
 }
@@ -84,6 +91,7 @@ impl fmt::Debug for ModelType {
 /// Fitted models of any type of a family.
 pub type AnyPurchases = Arc<dyn Purchases>;
 pub type AnyRecommender = Arc<dyn Recommender>;
+pub type AnyPredictor = Arc<dyn Predictor>;
 
 /// Reads a model back from the tables it wrote.
 pub type Read<M> = fn(&[Part]) -> Result<M, ModelError>;
@@ -93,6 +101,7 @@ pub enum Make {
     Purchases { fit: fn(&Sample<'_>, &Options, &Control) -> Result<Fit<AnyPurchases>, ModelError>, read: Read<AnyPurchases> },
     Rfm,
     Recommender { fit: fn(&Feedback, &Options, &Control) -> Result<AnyRecommender, ModelError>, read: Read<AnyRecommender> },
+    Supervised { fit: fn(Training<'_>, &Options, &Control) -> Result<AnyPredictor, ModelError>, read: Read<AnyPredictor> },
 }
 
 impl ModelType {
@@ -101,13 +110,18 @@ impl ModelType {
             Make::Purchases { .. } => Family::Lifetime,
             Make::Rfm => Family::Segment,
             Make::Recommender { .. } => Family::Recommend,
+            Make::Supervised { .. } => Family::Supervised,
         }
     }
 
     /// Its own options, those of its family and those of all.
     pub fn all_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
-        let family: &[OptionSpec] = if self.family() == Family::Recommend { recommend::EVENT_OPTIONS } else { &[] };
-        self.options.iter().chain(family).chain(SHARED_OPTIONS)
+        let (family, shared): (&[OptionSpec], &[OptionSpec]) = match self.family() {
+            Family::Recommend => (recommend::EVENT_OPTIONS, SHARED_OPTIONS),
+            Family::Supervised => (supervised::OPTIONS, &[]),
+            _ => (&[], SHARED_OPTIONS),
+        };
+        self.options.iter().chain(family).chain(shared)
     }
 
     /// The type of that name, letter case ignored.
@@ -143,4 +157,14 @@ pub static MODEL_TYPES: &[&ModelType] = &[
     &recommend::ASSOCIATION_RULES,
     &recommend::POPULARITY,
     &recommend::BLEND,
+    &supervised::LOGISTIC_REG,
+    &supervised::LINEAR_REG,
+    &supervised::HURDLE,
+    &supervised::TWEEDIE_REG,
+    &supervised::NAIVE_BAYES,
+    &supervised::DECISION_TREE,
+    &supervised::RANDOM_FOREST,
+    &supervised::GBT,
+    &supervised::AVERAGED,
+    &supervised::CLOSED_FORM,
 ];

@@ -86,11 +86,10 @@ fn sum_args(args: &[Expr], node: &LogicalPlan) -> Result<CallArgs> {
     ClvSum::call_args(&constants(args, node))
 }
 
-/// The arguments, those after the first as what they are below.
+/// The arguments as what they are below.
 fn constants(args: &[Expr], node: &LogicalPlan) -> Vec<Expr> {
     let inputs = node.inputs();
-    let constant = |(i, e): (usize, &Expr)| if i == 0 { e.clone() } else { projected(e, &inputs).unwrap_or_else(|| e.clone()) };
-    args.iter().enumerate().map(constant).collect()
+    args.iter().map(|e| projected(e, &inputs).unwrap_or_else(|| e.clone())).collect()
 }
 
 fn window_sum(f: &WindowFunction) -> Option<&ClvSum> {

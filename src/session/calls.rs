@@ -174,23 +174,28 @@ impl CallPlanner {
     ) -> Result<LogicalPlan> {
         let spec = function.spec();
         let mut args = planned(by_position(spec, args, true))?;
-        let user = args[0].take();
+        let at = spec.arguments.iter().position(|a| a.kind.is_key()).unwrap_or(0);
+        let user = args.remove(at);
         let udf = ScalarUDF::from(CustomerUdf::new(function, Arc::clone(&self.engine) as _));
         let mut constants: Vec<Expr> = vec![];
-        for e in args.drain(1..) {
+        for e in args {
             constants.push(match e {
                 None => lit(ScalarValue::Null),
                 Some(e) => cx.sql_to_expr(e, &DFSchema::empty())?,
             });
         }
-        while constants.last().is_some_and(|e| *e == lit(ScalarValue::Null)) {
+        while constants.len() > at && constants.last().is_some_and(|e| *e == lit(ScalarValue::Null)) {
             constants.pop();
         }
         let call = |user: Expr| {
-            let mut all = vec![user];
-            all.extend(constants.iter().cloned());
+            let mut all = constants.clone();
+            all.insert(at, user);
             Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(udf.clone()), all))
         };
+        if let (ArgKind::Row, Some(ast::Expr::Subquery(query))) = (spec.arguments[at].kind, &user) {
+            let derived = TableFactor::Derived { lateral: false, subquery: query.clone(), alias: None, sample: None };
+            return scored(cx.plan(derived)?, &call, spec);
+        }
         let (input, user) = match user {
             None => (self.everybody()?, col("user_id")),
             Some(ast::Expr::Subquery(query)) => {
@@ -249,7 +254,7 @@ fn qualified(spec: &FunctionSpec, function: &dyn CustomerFunction, engine: &Engi
 
 /// The column of a call in FROM that holds its first key.
 fn key_column(spec: &FunctionSpec) -> &'static str {
-    match spec.arguments.first().map(|a| a.kind) {
+    match spec.arguments.iter().map(|a| a.kind).find(|k| k.is_key()) {
         Some(ArgKind::Item) => "item_id",
         Some(ArgKind::Items) => "basket",
         _ => "user_id",
@@ -282,6 +287,23 @@ fn expand(input: LogicalPlanBuilder, keep: Vec<Expr>, call: Expr, user: Expr, na
     let values = std::iter::once(ident("__user")).chain(fields.iter().map(|f| get_field(ident("__answer"), f.name().as_str())));
     out.extend(values.zip(names).map(|(e, (q, n))| e.alias_qualified(q, n)));
     b.project(out)?.build()
+}
+
+/// The rows of a query with the answer of a call on the struct of all their columns.
+fn scored(input: LogicalPlan, call: &dyn Fn(Expr) -> Expr, spec: &FunctionSpec) -> Result<LogicalPlan> {
+    let columns = input.schema().columns();
+    let fields: Vec<Expr> = columns.iter().flat_map(|c| [lit(c.name.clone()), Expr::Column(c.clone())]).collect();
+    let answer = call(datafusion::functions::expr_fn::named_struct(fields));
+    let b = LogicalPlanBuilder::from(input);
+    let answered = struct_fields(&answer.get_type_in(&b)?)?;
+    let kept: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+    let mut below = kept.clone();
+    below.push(answer.alias("__answer"));
+    let values = answered.iter().map(|f| {
+        let qualifier = Some(TableReference::bare(spec.name));
+        get_field(ident("__answer"), f.name().as_str()).alias_qualified(qualifier, f.name().clone())
+    });
+    b.project(below)?.project(kept.into_iter().chain(values))?.build()
 }
 
 trait TypeIn {

@@ -18,7 +18,7 @@ use super::fitting::Fitted;
 use super::pin::QueryPin;
 use crate::config::TenureConfig;
 use crate::events::{Contract, Fingerprints, Snapshot};
-use crate::features::{Customers, Interactions, OrderBaskets};
+use crate::features::{Activity, Customers, Interactions, OrderBaskets};
 use crate::functions::{Bound, KeyTypes, Pin, PinSource};
 use crate::models::OnProgress;
 use crate::store::Store;
@@ -32,6 +32,7 @@ pub struct SnapshotData {
     pub customers: OnceCell<Arc<Customers>>,
     pub interactions: OnceCell<Arc<Interactions>>,
     pub baskets: OnceCell<Arc<OrderBaskets>>,
+    pub activity: OnceCell<Arc<Activity>>,
     /// Bound functions by call and model version.
     pub bound: Mutex<HashMap<String, Arc<Bound>>>,
 }
@@ -120,6 +121,7 @@ impl Engine {
             customers: OnceCell::new(),
             interactions: OnceCell::new(),
             baskets: OnceCell::new(),
+            activity: OnceCell::new(),
             bound: Mutex::default(),
         };
         let data = Arc::new(data);

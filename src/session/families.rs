@@ -65,6 +65,7 @@ pub fn fit(
         (Make::Purchases { .. }, _) => study.fit(options, start),
         (Make::Rfm, _) => segment(study.customers),
         (Make::Recommender { fit, .. }, Some(i)) => recommend(i, &|feedback| fit(feedback, options, study.control), options, study.control),
+        (Make::Supervised { .. }, _) => Err(ModelError::TooLittleData(format!("{} needs a label", options.kind.name))),
         (Make::Recommender { .. }, None) => Err(ModelError::TooLittleData("the events have no items".into())),
     }
 }

@@ -9,12 +9,15 @@ use datafusion::error::DataFusionError;
 use super::engine::Engine;
 use super::families::{self, Outcome};
 use super::lifetime::Study;
+use super::pin::QueryPin;
+use super::supervised;
 use crate::events::Snapshot;
 use crate::features::Context;
 use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::{ItemModel, POPULARITY};
 use crate::models::segment::Rfm;
+use crate::models::supervised::{Definition, LOGISTIC_REG, Supervised};
 use crate::models::{Control, Family, MODEL_TYPES, Make, ModelError, ModelType, Options, Part};
 use crate::store::{Existing, Origin, StoreError, Trial, VersionInfo};
 use crate::text::did_you_mean;
@@ -50,7 +53,12 @@ pub fn auto_candidates(family: Family, given: &[(String, String)]) -> Result<Vec
         Options::new(&POPULARITY, given).or_else(|m| plan_err!("model_type = 'auto' chooses the options of the type: {m}"))?;
     }
     let types: Vec<&'static ModelType> = MODEL_TYPES.iter().copied().filter(|t| t.family() == family && t.in_auto).collect();
-    let fitting: Vec<Options> = types.iter().filter_map(|t| Options::new(t, given).ok()).collect();
+    let mut fitting: Vec<Options> = types.iter().filter_map(|t| Options::new(t, given).ok()).collect();
+    if family == Family::Supervised {
+        // A stronger penalty plays as well.
+        let stronger: Vec<(String, String)> = given.iter().cloned().chain([("l2_reg".into(), "30".into())]).collect();
+        fitting.extend(Options::new(&LOGISTIC_REG, &stronger).ok());
+    }
     match (fitting.is_empty(), types.first()) {
         (true, Some(first)) => options(first, given).map(|o| vec![o]),
         _ => Ok(fitting),
@@ -63,6 +71,7 @@ pub enum Fitted {
     Lifetime(Arc<Versioned<Lifetime>>),
     Segment(Arc<Versioned<Rfm>>),
     Recommend(Arc<Versioned<ItemModel>>),
+    Supervised(Arc<Versioned<Supervised>>),
 }
 
 impl Fitted {
@@ -76,6 +85,9 @@ impl Fitted {
             Make::Recommender { read, .. } => {
                 ItemModel::from_parts(parts, read).map(|model| Self::Recommend(Arc::new(Versioned { name, version, model })))
             }
+            Make::Supervised { read, .. } => {
+                Supervised::from_parts(parts, read).map(|model| Self::Supervised(Arc::new(Versioned { name, version, model })))
+            }
         };
         fitted.map_err(fit_error)
     }
@@ -86,6 +98,7 @@ impl Fitted {
             Self::Lifetime(m) => &m.name,
             Self::Segment(m) => &m.name,
             Self::Recommend(m) => &m.name,
+            Self::Supervised(m) => &m.name,
         };
         plan_err!("model '{name}' is not a {wanted} model")
     }
@@ -103,20 +116,87 @@ pub struct Created {
 /// Fits a model on the pinned snapshot and writes a version of it. Of several `candidates` of one family the one that scores best on
 /// hold-outs is taken, the first of equals.
 ///
-/// `existing` is how a user's statement meets a model of that name; without it the version is appended and made active.
+/// `existing` is how a user's statement meets a model of that name; without it the version is appended and made active. `definition` is what a supervised model
+/// predicts.
 pub async fn create(
-    pin: &dyn Pin,
+    pin: &QueryPin,
     engine: &Engine,
     name: &str,
     origin: Origin,
     candidates: Vec<Options>,
+    definition: Option<Definition>,
     existing: Option<Existing>,
 ) -> Result<Created> {
     let started = Instant::now();
     let control = engine.progress.clone().map(Control::reporting).unwrap_or_default();
+    engine.report(&format!("fitting {name}"), 0.0);
+    let (source, target, (options, outcome)) = match definition {
+        Some(definition) => {
+            let target = definition.target();
+            let (source, fitted) = match definition {
+                Definition::Window { .. } => {
+                    (Source::of(pin.snapshot().await?.as_ref()), supervised::fit_window(pin, definition, candidates, &control).await?)
+                }
+                Definition::Query { .. } => supervised::fit_query(pin, definition, candidates, &control).await?,
+            };
+            (source, target, fitted)
+        }
+        None => {
+            let fitted = from_events(pin, engine, name, candidates, existing, &control).await?;
+            (Source::of(pin.snapshot().await?.as_ref()), fitted.0.kind.family().target().to_owned(), fitted)
+        }
+    };
+    let append = existing.is_none_or(|e| e == Existing::Append);
+    let (info, parts) = version_info(&source, target, &options, outcome, started);
+    // A look at the past does not change what an auto model is today.
+    let past = origin == Origin::Auto && source.as_of_is_set;
+    let activate = !append || (better(engine, name, &info, origin) && !past);
+    let saved = engine.store.add_version(name, origin, info.clone(), &parts, activate, existing.unwrap_or(Existing::Append));
+    engine.report(&format!("fitting {name}"), 1.0);
+    match saved {
+        Ok(info) => Ok(Created { info, activated: activate, unsaved: None }),
+        // Nobody asked for it to be kept: the answer does not depend on a disk that is full, read-only or in use.
+        Err(e @ (StoreError::Locked { .. } | StoreError::Io { .. })) if origin == Origin::Auto => {
+            engine.warn(format!("{name} is not kept: {e}"));
+            Ok(Created { info, activated: false, unsaved: Some(parts) })
+        }
+        Err(e) => Err(DataFusionError::External(Box::new(e))),
+    }
+}
+
+/// What a version was made from.
+pub struct Source {
+    pub rows: u64,
+    pub fingerprint: String,
+    pub as_of_us: i64,
+    pub as_of_is_set: bool,
+    /// Of the rows it learned from; `None` where they have no time.
+    pub span_us: Option<(i64, i64)>,
+}
+
+impl Source {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            rows: snapshot.rows,
+            fingerprint: snapshot.fingerprint(),
+            as_of_us: snapshot.as_of_us,
+            as_of_is_set: snapshot.as_of_is_set,
+            span_us: Some((snapshot.min_us, snapshot.as_of_us)),
+        }
+    }
+}
+
+/// A model of what the events hold.
+async fn from_events(
+    pin: &QueryPin,
+    engine: &Engine,
+    name: &str,
+    candidates: Vec<Options>,
+    existing: Option<Existing>,
+    control: &Control,
+) -> Result<(Options, Outcome)> {
     let snapshot = pin.snapshot().await?;
     let customers = pin.customers().await?;
-    engine.report(&format!("fitting {name}"), 0.0);
     let Some(first) = candidates.first() else { return plan_err!("there is no model type for this") };
     let family = first.kind.family();
     let interactions = if family == Family::Recommend { Some(pin.interactions().await?) } else { None };
@@ -155,23 +235,7 @@ pub async fn create(
         }
         Ok((candidates[0].clone(), one(&candidates[0]).map_err(fit_error)?))
     };
-    let (options, outcome) = blocking(control.clone(), fit).await?;
-    let append = existing.is_none_or(|e| e == Existing::Append);
-    let (info, parts) = version_info(&snapshot, &options, outcome, started);
-    // A look at the past does not change what an auto model is today.
-    let past = origin == Origin::Auto && snapshot.as_of_is_set;
-    let activate = !append || (better(engine, name, &info, origin) && !past);
-    let saved = engine.store.add_version(name, origin, info.clone(), &parts, activate, existing.unwrap_or(Existing::Append));
-    engine.report(&format!("fitting {name}"), 1.0);
-    match saved {
-        Ok(info) => Ok(Created { info, activated: activate, unsaved: None }),
-        // Nobody asked for it to be kept: the answer does not depend on a disk that is full, read-only or in use.
-        Err(e @ (StoreError::Locked { .. } | StoreError::Io { .. })) if origin == Origin::Auto => {
-            engine.warn(format!("{name} is not kept: {e}"));
-            Ok(Created { info, activated: false, unsaved: Some(parts) })
-        }
-        Err(e) => Err(DataFusionError::External(Box::new(e))),
-    }
+    blocking(control.clone(), fit).await
 }
 
 /// What a model with these options is fitted to besides the purchases.
@@ -226,11 +290,16 @@ fn lower_is_better(metric: &str) -> bool {
     matches!(metric, "rmse" | "mae" | "log_loss")
 }
 
-fn version_info(snapshot: &Snapshot, options: &Options, mut o: Outcome, started: Instant) -> (VersionInfo, Vec<Part>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+/// Now, µs since 1970.
+pub fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+}
+
+fn version_info(source: &Source, target: String, options: &Options, mut o: Outcome, started: Instant) -> (VersionInfo, Vec<Part>) {
     let (value, baseline_value) = (o.value(), o.baseline());
     if let (Some(metric), Some(v), Some(b)) = (o.metric, value, baseline_value)
         && beats(metric, b, v)
+        && (v - b).abs() > 1e-4 * b.abs()
     {
         o.warnings.push(format!("scores worse than its baseline: {metric} {v:.4} against {b:.4}"));
     }
@@ -238,18 +307,18 @@ fn version_info(snapshot: &Snapshot, options: &Options, mut o: Outcome, started:
         version: 0,
         model_type: options.kind.name.to_owned(),
         family: options.kind.family().name().to_owned(),
-        target: options.kind.family().target().to_owned(),
+        target,
         horizon_days: o.horizon_days,
         options: options.all().filter(|(k, _)| *k != "comment").map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-        created_at_us: now,
-        as_of_us: snapshot.as_of_us,
-        data_rows: snapshot.rows,
-        data_fingerprint: snapshot.fingerprint(),
+        created_at_us: now_us(),
+        as_of_us: source.as_of_us,
+        data_rows: source.rows,
+        data_fingerprint: source.fingerprint.clone(),
         users: o.users,
-        train_from_us: snapshot.min_us,
-        train_to_us: snapshot.as_of_us,
+        train_from_us: source.span_us.map(|s| s.0),
+        train_to_us: source.span_us.map(|s| s.1),
         eval_from_us: o.eval_from_us,
-        eval_to_us: o.eval_from_us.map(|_| snapshot.as_of_us),
+        eval_to_us: o.eval_from_us.map(|_| source.as_of_us),
         metric: o.metric.map(str::to_owned).filter(|m| o.metrics.contains_key(m)),
         value,
         baseline_value,

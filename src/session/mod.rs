@@ -8,6 +8,7 @@ mod errors;
 mod evaluation;
 mod families;
 mod fitting;
+mod frames;
 mod lifetime;
 mod margins;
 mod model_statements;
@@ -15,6 +16,7 @@ mod pin;
 mod prepared;
 pub mod split;
 mod statement;
+mod supervised;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use crate::config::TenureConfig;
-use crate::functions::{CUSTOMER_FUNCTIONS, ClvSum, CustomerUdf, RfmSummary, list_similarities, ranking_metrics};
+use crate::functions::{CUSTOMER_FUNCTIONS, ClvSum, CustomerUdf, RfmSummary, label_metrics, list_similarities, ranking_metrics};
 use crate::models::OnProgress;
 use crate::store::Store;
 use binding::BindingPlanner;
@@ -115,7 +117,7 @@ impl Session {
         }
         ctx.register_udaf(AggregateUDF::from(RfmSummary::default()));
         ctx.register_udaf(AggregateUDF::from(ClvSum::default()));
-        ranking_metrics().for_each(|m| ctx.register_udaf(m));
+        label_metrics().chain(ranking_metrics()).for_each(|m| ctx.register_udaf(m));
         list_similarities().for_each(|s| ctx.register_udf(s));
         let weak = ctx.state_weak_ref();
         engine.find_contract_by(move || {

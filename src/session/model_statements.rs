@@ -21,7 +21,8 @@ use super::pin::QueryPin;
 use super::statement::{Change, Statement};
 use crate::events::quote;
 use crate::functions::{LazyExec, MakeRows, model_record};
-use crate::models::{Family, Options};
+use crate::models::supervised::Definition;
+use crate::models::{Family, MODEL_TYPES, Options};
 use crate::store::{Existing, Origin, StoreError, VersionInfo};
 
 fn stored(e: StoreError) -> DataFusionError {
@@ -33,7 +34,7 @@ impl Session {
     pub(super) async fn plan_model_statement(&self, statement: Statement) -> Result<LogicalPlan> {
         let store = &self.engine.store;
         match statement {
-            Statement::CreateModel { name, or_replace, if_not_exists, options } => {
+            Statement::CreateModel { name, or_replace, if_not_exists, definition, options } => {
                 let exists = store.model(&name).is_some();
                 not_automatic(&name)?;
                 if exists && !or_replace && !if_not_exists {
@@ -41,8 +42,12 @@ impl Session {
                 }
                 let (kind, rest) = taken(options, "model_type")?;
                 let (family, rest) = taken(rest, FAMILY)?;
-                let candidates = match (kind.as_deref().unwrap_or("auto"), family) {
-                    (auto, family) if auto.eq_ignore_ascii_case("auto") => {
+                let kind = kind.as_deref().unwrap_or("auto");
+                let candidates = match (kind, family) {
+                    (auto, None) if auto.eq_ignore_ascii_case("auto") && definition.is_some() => {
+                        fitting::auto_candidates(Family::Supervised, &rest)?
+                    }
+                    (auto, family) if definition.is_none() && auto.eq_ignore_ascii_case("auto") => {
                         fitting::auto_candidates(auto_family(family.as_deref())?, &rest)?
                     }
                     (name, None) => vec![fitting::options(known_type(name)?, &rest)?],
@@ -50,15 +55,41 @@ impl Session {
                         return plan_err!("option {FAMILY} = '{family}' goes with model_type = 'auto' only: '{name}' has its family");
                     }
                 };
+                let supervised = candidates.first().is_some_and(|o| o.kind.family() == Family::Supervised);
+                match &definition {
+                    None if supervised => {
+                        return plan_err!(
+                            "model_type '{kind}' foretells a label: CREATE MODEL {name} PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0 \
+                             WITHIN INTERVAL '90 days' FOR EACH user_id WITH (...), or CREATE MODEL {name} TARGET column WITH (...) AS SELECT ..."
+                        );
+                    }
+                    Some(d) if !supervised => {
+                        let types: Vec<&str> = MODEL_TYPES.iter().filter(|t| t.family() == Family::Supervised).map(|t| t.name).collect();
+                        return plan_err!("model_type '{kind}' does not foretell {}: allowed is auto, {}", d.target(), types.join(", "));
+                    }
+                    _ => {}
+                }
                 let existing = if or_replace { Existing::Replace } else { Existing::Create };
-                self.fit(Fit { name, candidates, origin: Origin::User, existing, as_of: None, if_not_exists })
+                self.fit(Fit { name, candidates, definition, origin: Origin::User, existing, as_of: None, if_not_exists })
             }
             Statement::RefreshModel { name, as_of } => {
                 let pin = QueryPin::new(Arc::clone(&self.engine), self.ctx.state());
                 let record = model_record(&pin, &name)?;
                 let Some(v) = record.active_version() else { return plan_err!("model '{name}' has no active version") };
                 let candidates = vec![fitting::options_of(v)?];
-                self.fit(Fit { candidates, name, origin: record.origin, existing: Existing::Append, as_of, if_not_exists: false })
+                let definition = match candidates[0].kind.family() {
+                    Family::Supervised => Some(pin.definition(&name, v.version)?),
+                    _ => None,
+                };
+                self.fit(Fit {
+                    candidates,
+                    name,
+                    definition,
+                    origin: record.origin,
+                    existing: Existing::Append,
+                    as_of,
+                    if_not_exists: false,
+                })
             }
             Statement::AlterModel { name, change } => {
                 let record = model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
@@ -153,6 +184,8 @@ struct Fit {
     name: String,
     /// The types that play for it.
     candidates: Vec<Options>,
+    /// What a supervised model predicts.
+    definition: Option<Definition>,
     origin: Origin,
     existing: Existing,
     as_of: Option<String>,
@@ -207,8 +240,8 @@ fn result(name: &str, status: &str, v: &VersionInfo) -> Result<RecordBatch> {
         text(Some(status.to_owned())),
         int(v.data_rows),
         int(v.users),
-        time(Some(v.train_from_us)),
-        time(Some(v.train_to_us)),
+        time(v.train_from_us),
+        time(v.train_to_us),
         time(v.eval_from_us),
         time(v.eval_to_us),
         text(v.metric.clone()),
@@ -222,7 +255,7 @@ fn result(name: &str, status: &str, v: &VersionInfo) -> Result<RecordBatch> {
 
 impl FitTable {
     async fn run(self, mut state: SessionState) -> Result<RecordBatch> {
-        let Fit { name, candidates, origin, existing, as_of, if_not_exists } = self.fit;
+        let Fit { name, candidates, definition, origin, existing, as_of, if_not_exists } = self.fit;
         let there = || match self.engine.store.model(&name) {
             Some(record) if if_not_exists => record.active_version().cloned(),
             _ => None,
@@ -235,7 +268,7 @@ impl FitTable {
         }
         let replaced = self.engine.store.model(&name).is_some();
         let pin = QueryPin::new(Arc::clone(&self.engine), state);
-        let created = match fitting::create(&pin, &self.engine, &name, origin, candidates, Some(existing)).await {
+        let created = match fitting::create(&pin, &self.engine, &name, origin, candidates, definition, Some(existing)).await {
             Ok(created) => created,
             // Another process may have made it meanwhile.
             Err(e) => return there().map_or(Err(e), |v| result(&name, "unchanged", &v)),

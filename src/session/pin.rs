@@ -19,11 +19,13 @@ use super::binding::refuse_calls;
 use super::engine::{Engine, SnapshotData};
 use super::evaluation;
 use super::fitting::{self, Fitted};
+use super::frames::{self, Wanted};
 use super::lifetime::{self, Fold, Study};
 use super::margins;
+use super::supervised;
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{Snapshot, time_text};
-use crate::features::{Customers, DAY_US, Interactions, OrderBaskets, UserCovariates, calendar};
+use crate::features::{Activity, Customers, DAY_US, Frame, Interactions, OrderBaskets, UserCovariates, calendar, day_of};
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
     model_record, read_rfm_rules,
@@ -31,12 +33,13 @@ use crate::functions::{
 use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::{ItemModel, MF_EXPLICIT};
 use crate::models::segment::Rfm;
+use crate::models::supervised::{Definition, Supervised};
 use crate::models::{AUTO_RATINGS, Control, Family, HOLDOUT_DAYS, MODEL_TYPES, ModelError, Options};
 use crate::store::{ModelRecord, Origin, Store, VersionInfo};
 
 /// The relation of what is known of the users, and its key.
-const USERS: &str = "users";
-const USER_ID: &str = "user_id";
+pub const USERS: &str = "users";
+pub const USER_ID: &str = "user_id";
 /// The relation of what is known of the days, and its key.
 const CALENDAR: &str = "calendar";
 const DAY: &str = "day";
@@ -110,6 +113,18 @@ impl QueryPin {
         self.data.get_or_try_init(|| async { self.engine.snapshot(&self.state, &self.config).await }).await
     }
 
+    /// What a version of a supervised model predicts.
+    pub fn definition(&self, name: &str, version: u32) -> Result<Definition> {
+        let record = model_record(self, name)?;
+        let Some(v) = record.versions.iter().find(|v| v.version == version) else {
+            return plan_err!("model '{name}' has no version {version}");
+        };
+        match self.load(name, v)? {
+            Fitted::Supervised(m) => Ok(m.model.definition.clone()),
+            other => other.wrong("supervised"),
+        }
+    }
+
     /// What is read of the snapshot once; where the memory does not suffice, what was read of others is let go of.
     async fn read_once<T, F>(&self, cell: &OnceCell<Arc<T>>, stage: &str, read: impl Fn() -> F + Send + Sync) -> Result<Arc<T>>
     where
@@ -144,6 +159,12 @@ impl QueryPin {
         let Some(function) = CUSTOMER_FUNCTIONS.iter().find(|f| f.spec().name == args.spec.name) else {
             return plan_err!("there is no function {}()", args.spec.name);
         };
+        let of = |kind: ArgKind| args.spec.arguments.iter().any(|a| a.kind == kind);
+        if of(ArgKind::Row) && !of(ArgKind::User) {
+            // Rows of a query have nothing to do with the events.
+            let kernel = function.bind(self.as_ref(), args).await?;
+            return Ok(Arc::new(Bound { customers: Arc::new(Customers::nobody(&self.state)?), kernel }));
+        }
         let data = Arc::clone(self.data().await?);
         let key = format!("{} {}", args.display(), self.version_key(args).await?);
         if let Some(bound) = data.known(&key) {
@@ -204,9 +225,12 @@ impl QueryPin {
         }
         let name = name.filter(|n| *n != "auto");
         let find = async || match name {
-            Some(AUTO_RATINGS) => self.auto(AUTO_RATINGS, || Ok(vec![fitting::options(&MF_EXPLICIT, &[])?])).await,
+            Some(AUTO_RATINGS) => self.auto(AUTO_RATINGS, || Ok(vec![fitting::options(&MF_EXPLICIT, &[])?]), None).await,
+            Some(name) if let Some(days) = churn_days(name) => {
+                self.auto(name, supervised::churn_candidates, Some(supervised::churn(days))).await
+            }
             Some(name) => self.named(family, name).await,
-            None => self.auto(family.auto_name(), || fitting::auto_candidates(family, &[])).await,
+            None => self.auto(family.auto_name(), || fitting::auto_candidates(family, &[]), None).await,
         };
         let fitted = match find().await {
             // Another process may have replaced the version just now.
@@ -234,6 +258,9 @@ impl QueryPin {
         if v.family != family.name() {
             let fit: Vec<&str> = MODEL_TYPES.iter().filter(|t| t.family() == family).map(|t| t.name).collect();
             return plan_err!("model '{name}' is of type {}: this function needs a model of type {}", v.model_type, fit.join(" or "));
+        }
+        if of_query(v) {
+            return self.load(&record.name, v);
         }
         let snapshot = self.snapshot().await?;
         if v.as_of_us > snapshot.as_of_us {
@@ -271,7 +298,7 @@ impl QueryPin {
     }
 
     /// The auto model of that name, fitted if there is none that serves.
-    async fn auto(&self, name: &str, candidates: impl Fn() -> Result<Vec<Options>>) -> Result<Fitted> {
+    async fn auto(&self, name: &str, candidates: impl Fn() -> Result<Vec<Options>>, definition: Option<Definition>) -> Result<Fitted> {
         let snapshot = self.snapshot().await?;
         if let Some(v) = self.fresh(name, &snapshot)? {
             return self.load(name, &v);
@@ -285,7 +312,7 @@ impl QueryPin {
         if let Some(fitted) = self.engine.loaded(&unsaved) {
             return Ok(fitted);
         }
-        let created = fitting::create(self, &self.engine, name, Origin::Auto, candidates()?, None).await?;
+        let created = fitting::create(self, &self.engine, name, Origin::Auto, candidates()?, definition, None).await?;
         self.forget_records();
         match created.unsaved {
             None => self.load(name, &created.info),
@@ -367,6 +394,26 @@ fn exhausted(e: &DataFusionError) -> bool {
     matches!(e.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
+/// Whether the data do not carry a model.
+fn too_little(e: &DataFusionError) -> bool {
+    match e.find_root() {
+        DataFusionError::External(e) => matches!(e.downcast_ref(), Some(ModelError::TooLittleData(_))),
+        _ => false,
+    }
+}
+
+/// The auto models of churn: one a window.
+const AUTO_CHURN: &str = "auto_churn_";
+
+fn churn_days(name: &str) -> Option<u32> {
+    name.strip_prefix(AUTO_CHURN)?.parse().ok()
+}
+
+/// Whether a version was made from a query, and so does not depend on the events.
+fn of_query(v: &VersionInfo) -> bool {
+    v.data_fingerprint.starts_with(supervised::QUERY)
+}
+
 /// What has changed since a version saw the events.
 fn stale_reason(v: &VersionInfo, snapshot: &Snapshot) -> Option<String> {
     let relation = format!("{:016x}-", snapshot.relation);
@@ -434,6 +481,37 @@ impl Pin for QueryPin {
         self.read_once(&data.baskets, "reading baskets", read).await
     }
 
+    async fn activity(&self) -> Result<Arc<Activity>> {
+        let (data, customers) = (self.data().await?, self.customers().await?);
+        self.read_once(&data.activity, "reading activity", || Activity::read(&self.state, &data.snapshot, &customers)).await
+    }
+
+    async fn supervised(&self, model: &str) -> Result<Arc<Versioned<Supervised>>> {
+        match self.model(Family::Supervised, Some(model)).await? {
+            Fitted::Supervised(m) => Ok(m),
+            other => other.wrong("supervised"),
+        }
+    }
+
+    async fn churn(&self, days: u32) -> Result<Arc<Versioned<Supervised>>> {
+        self.supervised(&format!("{AUTO_CHURN}{days}")).await
+    }
+
+    async fn frame(&self, model: &Versioned<Supervised>) -> Result<Arc<Frame>> {
+        let definition = &model.model.definition;
+        if let Definition::Query { .. } = definition {
+            return plan_err!(
+                "model '{}' is one of rows, not of customers: SELECT * FROM predict_rows('{}', (SELECT ...)) scores the rows of a query",
+                model.name,
+                model.name
+            );
+        }
+        let day = day_of(self.snapshot().await?.as_of_us);
+        let wanted = Wanted { definition, day, step: 1, bg_nbd: model.model.bg_nbd };
+        let control = self.control();
+        self.memo.get(format!("frame {} {}", model.name, model.version), frames::features(self, wanted, &control)).await
+    }
+
     async fn lifetime(&self, model: Option<&str>) -> Result<Arc<Versioned<Lifetime>>> {
         match self.model(Family::Lifetime, model).await? {
             Fitted::Lifetime(m) => Ok(m),
@@ -494,6 +572,33 @@ impl Pin for QueryPin {
         .await
     }
 
+    async fn backtest_supervised(&self, model: &str, folds: usize) -> Result<Vec<Backtested>> {
+        let fitted = self.supervised(model).await?;
+        let Definition::Window { days, .. } = fitted.model.definition else {
+            return plan_err!(
+                "backtest(): '{model}' is a model of a query, which has no earlier moments. evaluate('{model}') has its figures"
+            );
+        };
+        let options = self.options_of(&fitted.name, fitted.version)?;
+        let now = self.snapshot().await?.as_of_us;
+        let mut out = vec![];
+        for fold in 0..folds as i64 {
+            let past = self.at(now - fold * i64::from(days) * DAY_US)?;
+            let definition = fitted.model.definition.clone();
+            match supervised::fit_window(&past, definition, vec![options.clone()], &self.control()).await {
+                Ok((_, o)) => {
+                    let Some(from_us) = o.eval_from_us else { break };
+                    let (to_us, users) = (from_us + i64::from(days) * DAY_US, o.metrics.get("holdout_rows").map_or(0, |n| *n as u64));
+                    out.push(Backtested { from_us, to_us, users, x: vec![], expected: vec![], actual: vec![], scores: o.metrics });
+                }
+                // The log begins too late for one more.
+                Err(e) if fold > 0 && too_little(&e) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(out)
+    }
+
     async fn backtest_recommender(&self, model: Option<&str>, folds: usize, holdout_days: Option<f64>) -> Result<Vec<Backtested>> {
         let (snapshot, fitted) = (self.snapshot().await?, self.recommender(model).await?);
         let options = self.options_of(&fitted.name, fitted.version)?;
@@ -513,10 +618,11 @@ impl Pin for QueryPin {
         }
         if v.family != Family::Recommend.name() {
             let own = v.metrics.iter().filter(|(name, _)| !name.starts_with("baseline_"));
+            let users = v.metrics.get("holdout_rows").map_or(v.users, |n| *n as u64);
             let baseline = |name: &str| v.metrics.get(&format!("baseline_{name}")).copied();
             let one = |(name, &value): (&String, &f64)| {
                 let (metric, baseline) = (name.clone(), baseline(name));
-                Measured { metric, value: Some(value), interval: None, baseline, users: v.users }
+                Measured { metric, value: Some(value), interval: None, baseline, users }
             };
             return Ok(own.map(one).collect());
         }
@@ -541,9 +647,13 @@ impl Pin for QueryPin {
     }
 
     async fn stale_reason(&self, model: &str, version: u32) -> Result<Option<String>> {
+        let record = model_record(self, model)?;
+        let of = record.versions.iter().find(|v| v.version == version);
+        if of.is_some_and(of_query) {
+            return Ok(None);
+        }
         // Without events there is nothing to compare with.
         let Ok(snapshot) = self.snapshot().await else { return Ok(Some("the events cannot be read".into())) };
-        let record = model_record(self, model)?;
-        Ok(record.versions.iter().find(|v| v.version == version).and_then(|v| stale_reason(v, &snapshot)))
+        Ok(of.and_then(|v| stale_reason(v, &snapshot)))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as EngineStatement};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, SelectItem, TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -14,6 +14,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 
 use super::calls::{by_position, our_spec};
 use crate::functions::{ArgKind, Form};
+use crate::models::days;
+use crate::models::supervised::{Definition, NamedSql};
 use crate::text::nearest;
 
 /// One statement.
@@ -24,6 +26,8 @@ pub enum Statement {
         name: String,
         or_replace: bool,
         if_not_exists: bool,
+        /// What it predicts, where the statement says so.
+        definition: Option<Definition>,
         options: Vec<(String, String)>,
     },
     RefreshModel {
@@ -75,6 +79,65 @@ pub fn parse(sql: &str) -> Result<Statement> {
 
 struct Parser<'a> {
     df: DFParser<'a>,
+}
+
+/// A window over the future, as it is written.
+struct Window {
+    label: String,
+    days: u32,
+    from: Option<String>,
+    eligible: Option<String>,
+}
+
+/// What CREATE MODEL says of the label and the features.
+#[derive(Default)]
+struct Clauses {
+    transform: Option<NamedSql>,
+    features: Option<NamedSql>,
+    target: Option<String>,
+    window: Option<Window>,
+    query: Option<String>,
+}
+
+/// Takes a clause that may be given once.
+fn once<T>(slot: &mut Option<T>, value: T, clause: &str) -> Result<()> {
+    if slot.replace(value).is_some() {
+        return plan_err!("{clause} is given twice");
+    }
+    Ok(())
+}
+
+impl Clauses {
+    fn definition(self, name: &str) -> Result<Option<Definition>> {
+        let Self { transform, features, target, window, query } = self;
+        match (window, target, query) {
+            (Some(_), Some(_), _) => {
+                plan_err!("CREATE MODEL {name}: PREDICT and TARGET exclude each other: a window over the future, or a column of a query")
+            }
+            (Some(_), None, Some(_)) => {
+                plan_err!("CREATE MODEL {name} PREDICT ...: a window is over events; AS query goes with TARGET column")
+            }
+            (Some(Window { label, days, from, eligible }), None, None) => {
+                // The relation is that of tenure.events; the name is for the reader.
+                if let Some(from) = from.filter(|f| !f.eq_ignore_ascii_case("events")) {
+                    return plan_err!("FROM {from}: a window is over events. SET tenure.events = '{from}' points to another relation");
+                }
+                Ok(Some(Definition::Window { label, days, eligible, features: features.unwrap_or_default(), transform }))
+            }
+            (None, Some(target), Some(query)) if features.is_none() => Ok(Some(Definition::Query { target, query, transform })),
+            (None, Some(_), Some(_)) => {
+                plan_err!("USING FEATURES goes with PREDICT ... WITHIN: with TARGET, the columns of the query are the features")
+            }
+            (None, Some(target), None) => {
+                plan_err!("CREATE MODEL {name} TARGET {target} needs AS SELECT ...: the query of rows to learn from")
+            }
+            (None, None, Some(_)) => plan_err!("CREATE MODEL {name} AS query needs TARGET column: which one is to be foretold"),
+            (None, None, None) if transform.is_some() || features.is_some() => plan_err!(
+                "TRANSFORM and USING FEATURES go with PREDICT aggregate WITHIN INTERVAL '...' FOR EACH user_id, or with TARGET column AS query"
+            ),
+            (None, None, None) => Ok(None),
+        }
+    }
 }
 
 fn parser_error(e: ParserError) -> DataFusionError {
@@ -205,28 +268,107 @@ impl Parser<'_> {
             return plan_err!("CREATE OR REPLACE MODEL and IF NOT EXISTS exclude each other");
         }
         let name = self.name()?;
-        for form in ["transform", "target", "predict", "as"] {
-            if self.words(&[form]) {
+        let mut clauses = Clauses::default();
+        let mut options = vec![];
+        loop {
+            match () {
+                () if self.take(&["transform"]) => once(&mut clauses.transform, self.named_expressions()?, "TRANSFORM")?,
+                () if self.take(&["using", "features"]) => once(&mut clauses.features, self.named_expressions()?, "USING FEATURES")?,
+                () if self.take(&["target"]) => once(&mut clauses.target, self.name()?, "TARGET")?,
+                () if self.take(&["predict"]) => once(&mut clauses.window, self.window()?, "PREDICT")?,
+                () if self.words(&["with"]) || self.words(&["options"]) => {
+                    self.df.parser.next_token();
+                    options.extend(self.options()?);
+                }
+                () if self.take(&["as"]) => {
+                    let mut query = self.df.parser.parse_query().map_err(parser_error)?;
+                    visit(query.as_mut())?;
+                    once(&mut clauses.query, query.to_string(), "AS")?;
+                }
+                () => break,
+            }
+        }
+        Ok(Statement::CreateModel { definition: clauses.definition(&name)?, name, or_replace, if_not_exists, options })
+    }
+
+    /// (name = value, ...)
+    fn options(&mut self) -> Result<Vec<(String, String)>> {
+        let mut options = vec![];
+        self.df.parser.expect_token(&Token::LParen).map_err(parser_error)?;
+        while !self.df.parser.consume_token(&Token::RParen) {
+            let key = self.name()?;
+            self.df.parser.expect_token(&Token::Eq).map_err(parser_error)?;
+            options.push((key, self.text("a value")?));
+            if !self.df.parser.consume_token(&Token::Comma) {
+                self.df.parser.expect_token(&Token::RParen).map_err(parser_error)?;
+                break;
+            }
+        }
+        Ok(options)
+    }
+
+    /// (expression [AS name], ...); `*` is named so.
+    fn named_expressions(&mut self) -> Result<NamedSql> {
+        self.df.parser.expect_token(&Token::LParen).map_err(parser_error)?;
+        let items = self.df.parser.parse_comma_separated(|p| p.parse_select_item()).map_err(parser_error)?;
+        self.df.parser.expect_token(&Token::RParen).map_err(parser_error)?;
+        let one = |item: SelectItem| match item {
+            SelectItem::UnnamedExpr(e) => Ok((e.to_string(), e.to_string())),
+            SelectItem::ExprWithAlias { expr, alias } => Ok((alias.value, expr.to_string())),
+            SelectItem::Wildcard(_) => Ok(("*".to_owned(), "*".to_owned())),
+            other => plan_err!("{other} cannot stand here: write expression AS name, separated by commas"),
+        };
+        let named: NamedSql = items.into_iter().map(one).collect::<Result<_>>()?;
+        match (1..named.len()).find(|&i| named[..i].iter().any(|(n, _)| *n == named[i].0)) {
+            Some(twice) => plan_err!("{} is given twice", named[twice].0),
+            None => Ok(named),
+        }
+    }
+
+    /// aggregate [cmp literal] WITHIN INTERVAL '...' FOR EACH user_id [FROM events] [WHERE condition]
+    fn window(&mut self) -> Result<Window> {
+        let label = if self.words(&["exists"]) { self.exists()? } else { self.df.parser.parse_expr().map_err(parser_error)?.to_string() };
+        if !self.take(&["within"]) {
+            return self.expected("WITHIN INTERVAL '90 days'");
+        }
+        let span = self.text("INTERVAL '90 days'")?;
+        let days = match days(&span) {
+            Some(d) if (1.0..=3650.0).contains(&d) && d.fract() == 0.0 => d as u32,
+            _ => {
                 return plan_err!(
-                    "CREATE MODEL ... {} is not available in this version: models are made from events, CREATE MODEL {name} WITH (model_type = 'bg_nbd')",
-                    form.to_uppercase()
+                    "WITHIN INTERVAL '{span}': a window of 1 to 3650 whole days or of weeks is needed, such as INTERVAL '90 days'"
                 );
             }
+        };
+        if !self.take(&["for", "each"]) {
+            return self.expected("FOR EACH user_id");
         }
-        let mut options = vec![];
-        if self.take(&["with"]) || self.take(&["options"]) {
+        let key = self.name()?;
+        if key != "user_id" {
+            return plan_err!("FOR EACH {key}: a window is foreseen for each user_id");
+        }
+        let from =
+            if self.take(&["from"]) { Some(self.df.parser.parse_object_name(false).map_err(parser_error)?.to_string()) } else { None };
+        let eligible = if self.take(&["where"]) { Some(self.df.parser.parse_expr().map_err(parser_error)?.to_string()) } else { None };
+        Ok(Window { label, days, from, eligible })
+    }
+
+    /// EXISTS (*) [FILTER (WHERE condition)], EXISTS (WHERE condition): whether there is such an event.
+    fn exists(&mut self) -> Result<String> {
+        self.take(&["exists"]);
+        self.df.parser.expect_token(&Token::LParen).map_err(parser_error)?;
+        let _ = self.df.parser.consume_token(&Token::Mul);
+        let mut condition = if self.take(&["where"]) { Some(self.df.parser.parse_expr().map_err(parser_error)?) } else { None };
+        self.df.parser.expect_token(&Token::RParen).map_err(parser_error)?;
+        if self.take(&["filter"]) {
             self.df.parser.expect_token(&Token::LParen).map_err(parser_error)?;
-            while !self.df.parser.consume_token(&Token::RParen) {
-                let key = self.name()?;
-                self.df.parser.expect_token(&Token::Eq).map_err(parser_error)?;
-                options.push((key, self.text("a value")?));
-                if !self.df.parser.consume_token(&Token::Comma) {
-                    self.df.parser.expect_token(&Token::RParen).map_err(parser_error)?;
-                    break;
-                }
+            if !self.take(&["where"]) {
+                return self.expected("WHERE condition");
             }
+            condition = Some(self.df.parser.parse_expr().map_err(parser_error)?);
+            self.df.parser.expect_token(&Token::RParen).map_err(parser_error)?;
         }
-        Ok(Statement::CreateModel { name, or_replace, if_not_exists, options })
+        Ok(condition.map_or("count(*) > 0".into(), |c| format!("count(*) FILTER (WHERE {c}) > 0")))
     }
 
     fn alter_model(&mut self) -> Result<Statement> {

@@ -57,8 +57,9 @@ pub struct VersionInfo {
     pub data_rows: u64,
     pub data_fingerprint: String,
     pub users: u64,
-    pub train_from_us: i64,
-    pub train_to_us: i64,
+    /// `None` where the rows had no time.
+    pub train_from_us: Option<i64>,
+    pub train_to_us: Option<i64>,
     pub eval_from_us: Option<i64>,
     pub eval_to_us: Option<i64>,
     pub metric: Option<String>,

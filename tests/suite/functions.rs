@@ -6,7 +6,7 @@ use std::path::Path;
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::display::array_value_to_string;
-use tenure::functions::{ArgKind, CUSTOMER_FUNCTIONS, Form, FunctionSpec, specs};
+use tenure::functions::{ArgKind, Argument, CUSTOMER_FUNCTIONS, Form, FunctionSpec, specs};
 
 use super::engine::{ask, session};
 
@@ -19,6 +19,36 @@ fn one(batches: &[RecordBatch]) -> RecordBatch {
     concat_batches(&batches[0].schema(), batches).unwrap()
 }
 
+/// A model of a label for functions that need one.
+fn tested(days: u32) -> String {
+    format!(
+        "CREATE MODEL tested PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0 WITHIN INTERVAL '{days} days' FOR EACH user_id \
+         WITH (model_type = 'logistic_reg')"
+    )
+}
+
+fn key_of(spec: &FunctionSpec) -> ArgKind {
+    spec.arguments.iter().map(|a| a.kind).find(|k| k.is_key()).expect("a key")
+}
+
+/// A call with what must be given: the key, and a model, a count, an item or a change where there must be one.
+fn call(spec: &FunctionSpec, key: &str) -> String {
+    let first = spec.arguments.iter().position(|a| a.kind.is_key());
+    let one = |(i, a): (usize, &Argument)| match a.kind {
+        _ if Some(i) == first => key,
+        ArgKind::Model => "'tested'",
+        ArgKind::Item => "'绿茶'",
+        ArgKind::Row => "named_struct('recency_days', 3)",
+        _ => "1",
+    };
+    let last = spec.arguments.iter().rposition(|a| a.default.is_none()).unwrap_or(0);
+    let mut given: Vec<&str> = spec.arguments.iter().enumerate().take(last + 1).map(one).collect();
+    if spec.name == "explain_churn" {
+        given.push("model => 'tested'");
+    }
+    format!("{}({})", spec.name, given.join(", "))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_customer_function_alone_together_null_and_unknown() {
     let s = session(2, 8192).await;
@@ -27,35 +57,30 @@ async fn every_customer_function_alone_together_null_and_unknown() {
              amount, order_id, channel, session_id, rating, referrer_user_id, currency FROM log WHERE user_id = 'u0000001'").await;
     ask(&s, "CREATE TABLE asked AS SELECT * FROM (VALUES (1, 'u0000001', 'P00001'), (2, NULL, NULL), (3, 'nobody', 'nothing'), (4, '客户', '绿茶'), (5, 'u0000001', 'P00001'), \
              (6, 'u0000003', 'P00003'), (7, '', '')) AS t(n, customer, item)").await;
-    for f in CUSTOMER_FUNCTIONS {
+    ask(&s, &tested(30)).await;
+    for f in CUSTOMER_FUNCTIONS.iter().filter(|f| f.spec().name != "predict_rows") {
         let name = f.spec().name;
-        // A count or an item, where one must be given.
-        let more = match f.spec().arguments.get(1).map(|a| a.kind).filter(|_| f.spec().required() > 1) {
-            Some(ArgKind::Item) => ", '绿茶'",
-            Some(_) => ", 1",
-            None => "",
-        };
-        let (id, alone) = match f.spec().arguments[0].kind {
+        let (id, alone) = match key_of(f.spec()) {
             ArgKind::Item | ArgKind::Items => ("item", ["'P00001'", "NULL", "'nothing'", "'绿茶'"]),
             _ => ("customer", ["'u0000001'", "NULL", "'nobody'", "'客户'"]),
         };
-        let all = one(&ask(&s, &format!("SELECT n, {name}({id}{more}) AS v FROM asked ORDER BY n")).await);
+        let all = one(&ask(&s, &format!("SELECT n, {} AS v FROM asked ORDER BY n", call(f.spec(), id))).await);
         let values = all.column(1);
         assert!(values.is_null(1), "{name}(NULL) is NULL");
         assert_eq!(shown(values, 0), shown(values, 4), "{name}: the same user twice");
         // These say why.
-        if !matches!(name, "recommend" | "next_basket" | "explain_clv" | "explain_recommendation") {
+        if !matches!(name, "recommend" | "next_basket" | "explain_churn" | "explain_clv" | "explain_recommendation") {
             assert!(values.is_null(2) && values.is_null(6), "{name} of an unknown user is NULL");
         }
         // A rating of what nobody else has rated is not predicted.
         assert!(values.is_valid(3) || name == "predict_rating", "{name} of a non-ASCII key");
         for (i, key) in alone.iter().enumerate() {
-            let single = one(&ask(&s, &format!("SELECT {name}({key}{more}) AS v")).await);
+            let single = one(&ask(&s, &format!("SELECT {} AS v", call(f.spec(), key))).await);
             assert_eq!(shown(single.column(0), 0), shown(values, i), "{name}({key}) alone and in a column");
         }
-        let none = ask(&s, &format!("SELECT {name}({id}{more}) AS v FROM asked WHERE n > 100")).await;
+        let none = ask(&s, &format!("SELECT {} AS v FROM asked WHERE n > 100", call(f.spec(), id))).await;
         assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 0, "{name} of no rows");
-        let nulls = one(&ask(&s, &format!("SELECT {name}(CAST(NULL AS VARCHAR){more}) AS v FROM asked")).await);
+        let nulls = one(&ask(&s, &format!("SELECT {} AS v FROM asked", call(f.spec(), "CAST(NULL AS VARCHAR)"))).await);
         assert_eq!(nulls.column(0).null_count(), 7, "{name} of NULLs only");
     }
 }
@@ -65,10 +90,13 @@ async fn every_customer_function_alone_together_null_and_unknown() {
 async fn no_answer_is_nan_or_infinite() {
     let s = session(2, 8192).await;
     ask(&s, "CREATE VIEW events AS SELECT * FROM simulate_shop(users => 500, days => 400, seed => 4, dirt => 0.3)").await;
+    ask(&s, &tested(60)).await;
     for f in CUSTOMER_FUNCTIONS.iter().filter(|f| f.spec().returns == "Float64") {
         let name = f.spec().name;
+        let model = if f.spec().arguments[0].kind == ArgKind::Model { "'tested', " } else { "" };
         let horizons: &[&str] = match f.spec().arguments.iter().find(|a| matches!(a.kind, ArgKind::Days | ArgKind::DaysOrInfinity)) {
             _ if f.spec().arguments.get(1).is_some_and(|a| a.kind == ArgKind::Item) => &[", 'P00001'"],
+            _ if !model.is_empty() => &[""],
             _ if f.spec().required() > 1 => &[", 0", ", 1", ", 1, 36500", ", 200, 1"],
             Some(a) if a.kind == ArgKind::DaysOrInfinity => &["", ", 1", ", 36500", ", INTERVAL '3 months'", ", 'infinity'"],
             Some(_) => &["", ", 1", ", 36500", ", INTERVAL '3 months'"],
@@ -76,7 +104,7 @@ async fn no_answer_is_nan_or_infinite() {
         };
         for h in horizons {
             let sql = format!(
-                "SELECT count(*) AS n FROM (SELECT {name}(user_id{h}) AS v FROM customers()) WHERE isnan(v) OR abs(v) = CAST('inf' AS DOUBLE)"
+                "SELECT count(*) AS n FROM (SELECT {name}({model}user_id{h}) AS v FROM customers()) WHERE isnan(v) OR abs(v) = CAST('inf' AS DOUBLE)"
             );
             let n = one(&ask(&s, &sql).await);
             assert_eq!(shown(n.column(0), 0), "0", "{sql}");

@@ -35,6 +35,7 @@ mod optimise;
 mod predict;
 mod process;
 mod special;
+pub(in crate::models) use special::normal_quantile;
 mod value;
 
 pub use baseline::{NAIVE_RATE, ZERO};

@@ -1,7 +1,7 @@
 //! How well predicted values order the actual ones. Slices are parallel.
 
 /// Ranks from 1, ties sharing their mean.
-fn ranks(values: &[f64]) -> Vec<f64> {
+pub(super) fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];

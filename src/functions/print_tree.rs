@@ -1,0 +1,51 @@
+//! `print_tree('m')`: a decision tree as indented text.
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::SchemaRef;
+
+use super::common::{integers_of, schema_of, texts_of};
+use super::labelled::{MODEL, tree};
+use super::prelude::*;
+use crate::models::supervised::text;
+
+#[derive(Debug)]
+pub struct PrintTree;
+
+static SPEC: FunctionSpec = FunctionSpec {
+    name: "print_tree",
+    section: "Prediction",
+    form: Form::Table,
+    arguments: &[
+        MODEL,
+        Argument { name: "tree", kind: ArgKind::Count, default: Some("1"), about: "which tree, where the model has several" },
+    ],
+    returns: "",
+    unit: "",
+    columns: &[("line", "Int64", "number of the line"), ("text", "Utf8", "a question, or what a leaf says and of how many training rows")],
+    summary: "A decision tree as indented text, a line a question and a leaf.",
+    behaviour: &["Of a random_forest or a gbt, one of its trees."],
+    nulls: "",
+    method: "",
+    source: "Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees",
+    limits: "",
+    example: "CREATE MODEL tree2 PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0 WITHIN INTERVAL '30 days' FOR EACH user_id WITH (model_type = 'decision_tree', max_depth = 2); SELECT count(*) > 1 AS lines FROM print_tree('tree2')",
+};
+
+#[async_trait]
+impl RelationFunction for PrintTree {
+    fn spec(&self) -> &'static FunctionSpec {
+        &SPEC
+    }
+
+    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
+        Ok(schema_of(&SPEC))
+    }
+
+    async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
+        let (fitted, at) = tree(pin, args).await?;
+        let printed = text(&fitted.model.predictor.trees()[at], &fitted.model.encoder.columns());
+        let rows: Vec<(u64, &str)> = (1..).zip(printed.lines()).collect();
+        let columns: Vec<ArrayRef> = vec![integers_of(&rows, |r| r.0), texts_of(&rows, |r| Some(r.1.to_owned()))];
+        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+    }
+}

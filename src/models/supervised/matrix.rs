@@ -1,0 +1,32 @@
+//! What is learned from.
+
+/// Encoded features, column by column; NaN is a value that is not known. Never infinite.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Matrix {
+    pub rows: usize,
+    pub columns: Vec<Vec<f64>>,
+}
+
+impl Matrix {
+    /// The rows at these places, in their order.
+    pub fn take(&self, rows: &[usize]) -> Self {
+        Self { rows: rows.len(), columns: self.columns.iter().map(|c| rows.iter().map(|&r| c[r]).collect()).collect() }
+    }
+}
+
+/// What the label is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// 0 or 1.
+    Classification,
+    /// A number.
+    Regression,
+}
+
+/// Features with their label, one a row, finite.
+#[derive(Debug, Clone, Copy)]
+pub struct Training<'a> {
+    pub x: &'a Matrix,
+    pub y: &'a [f64],
+    pub task: Task,
+}

@@ -1,0 +1,47 @@
+//! The options that every supervised model takes.
+
+use crate::models::{Allowed, OptionSpec};
+
+/// See each one's `about`.
+pub static OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "split",
+        default: "auto",
+        allowed: Allowed::OneOf(&["auto", "time", "user", "random", "none"]),
+        about: "what is held out to score the model: with PREDICT the last window ('time'), or a share of the customers ('user', 'random'); with TARGET the latest rows \
+                where the query has a timestamp, or else a share of the rows (of the users, where it has a user_id); 'none' does not score",
+    },
+    OptionSpec {
+        name: "test_fraction",
+        default: "0.2",
+        allowed: Allowed::Number { least: 0.01, most: 0.9 },
+        about: "share of the rows or users that is held out, where it is not a window",
+    },
+    OptionSpec {
+        name: "cutoffs",
+        default: "4",
+        allowed: Allowed::Whole { least: 1, most: 50 },
+        about: "PREDICT: most moments whose features and following windows are learned from, besides the one that is held out",
+    },
+    OptionSpec {
+        name: "step",
+        default: "0 days",
+        allowed: Allowed::Days { least: 0.0, most: 3650.0 },
+        about: "PREDICT: days from one cut-off to the one before; 0: the length of the window, so that windows do not overlap",
+    },
+    OptionSpec {
+        name: "calibrate",
+        default: "auto",
+        allowed: Allowed::OneOf(&["auto", "none", "seasonal", "platt", "isotonic"]),
+        about: "how probabilities are put right on rows that the model was not fitted to: 'platt' and 'isotonic' on the latest window, 'seasonal' shifts the log-odds to what \
+                came in the same window a year ago; 'auto' takes what was best a window earlier",
+    },
+    OptionSpec {
+        name: "max_rows",
+        default: "1000000",
+        allowed: Allowed::Whole { least: 100, most: 1_000_000_000 },
+        about: "rows to learn from; of more, every n-th customer or row is taken",
+    },
+    OptionSpec { name: "seed", default: "42", allowed: Allowed::Whole { least: 0, most: u64::MAX }, about: "seed of random choices" },
+    OptionSpec { name: "comment", default: "", allowed: Allowed::Text, about: "kept with the model" },
+];
