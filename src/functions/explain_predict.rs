@@ -82,8 +82,11 @@ pub struct Reason {
     pub text: String,
 }
 
-/// The reasons of some rows of a table: prediction, baseline, and reasons by size.
-pub fn reasons(model: &Supervised, table: &Table) -> Result<Vec<(f64, f64, Vec<Reason>)>> {
+/// Prediction, baseline, and reasons by size.
+pub type Made = (f64, f64, Vec<Reason>);
+
+/// The reasons of some rows of a table.
+fn reasons(model: &Supervised, table: &Table) -> Result<Vec<Made>> {
     let e = model.explain(table, &Control::default()).map_err(fit_error)?;
     let one = |row: usize| {
         let at = row * e.width..(row + 1) * e.width;
@@ -118,7 +121,7 @@ pub struct Explainer {
 
 impl Explainer {
     /// The explanations of the customers with these codes that the frame has, each once: (code, explanation), ascending.
-    pub fn of(&self, codes: &[u32]) -> Result<Vec<(u32, (f64, f64, Vec<Reason>))>> {
+    pub fn of(&self, codes: &[u32]) -> Result<Vec<(u32, Made)>> {
         let mut asked: Vec<(u32, usize)> = codes.iter().filter_map(|c| Some((*c, self.frame.codes.binary_search(c).ok()?))).collect();
         asked.sort_unstable();
         asked.dedup();

@@ -108,7 +108,7 @@ pub fn phrase(feature: &str, value: &str, number: Option<f64>) -> String {
 fn short(x: f64) -> String {
     match x.abs() {
         0.0 => "0".into(),
-        a if a >= 1e15 || a < 1e-4 => format!("{x:.2e}"),
+        a if !(1e-4..1e15).contains(&a) => format!("{x:.2e}"),
         _ if x.fract() == 0.0 => format!("{x}"),
         a if a >= 100.0 => format!("{x:.0}"),
         a if a >= 1.0 => format!("{x:.1}"),

@@ -382,3 +382,28 @@ async fn beauty_is_recommended_by_auto_as_documented() {
     let f = columns(&s, "SELECT value, baseline_value FROM models() WHERE name = 'best'").await;
     assert!(f[0][0] > 5.0 * f[1][0], "{f:?}");
 }
+
+/// No order, and an order, within a window of Online Retail II: protocols whose test window is the one that is held out.
+#[tokio::test(flavor = "multi_thread")]
+async fn online_retail_labels_as_documented() {
+    let Some(path) = data("online_retail_II/online_retail_II.parquet") else { return };
+    let s = session(2, 8192).await;
+    ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
+    ask(&s, "CREATE TABLE lines AS SELECT DISTINCT customer_id AS user_id, invoice AS order_id, upper(stock_code) AS item_id, trim(description) AS description, quantity, \
+             invoice_date AS ts, price, country, quantity * price AS amount FROM sales \
+             WHERE customer_id IS NOT NULL AND regexp_like(invoice, '^[0-9]') AND quantity > 0 AND price > 0 AND regexp_like(upper(stock_code), '^[0-9]{5}')").await;
+    ask(&s, "CREATE VIEW events AS SELECT user_id, order_id, item_id, ts, amount FROM lines").await;
+    ask(&s, "SET tenure.as_of = '2011-12-08 23:59:59.999999'").await;
+    let mut rows = vec![];
+    for (days, sign) in [(90, "="), (30, ">")] {
+        for kind in ["logistic_reg", "averaged"] {
+            ask(&s, &format!("CREATE OR REPLACE MODEL m PREDICT count(*) FILTER (WHERE event_type = 'purchase') {sign} 0 WITHIN INTERVAL '{days} days' FOR EACH user_id WITH (model_type = '{kind}')")).await;
+            let figures = columns(&s, "SELECT max(value) FILTER (WHERE metric = 'roc_auc'), max(value) FILTER (WHERE metric = 'pr_auc'), max(value) FILTER (WHERE metric = 'log_loss'), \
+                                       max(value) FILTER (WHERE metric = 'ece') FROM evaluate('m')").await;
+            let what = if sign == "=" { "no order" } else { "an order" };
+            let cells: Vec<String> = figures.iter().map(|f| format!("{:.4}", f[0]).trim_start_matches('0').to_owned()).collect();
+            rows.push(format!("| {what} in {days} days | `{kind}` | {} |", cells.join(" | ")));
+        }
+    }
+    rows.iter().for_each(|row| is_documented(row));
+}

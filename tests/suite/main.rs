@@ -5,6 +5,7 @@ mod btyd;
 mod data;
 mod engine;
 mod functions;
+mod labels;
 mod shell;
 mod slt;
 mod store;

@@ -20,6 +20,9 @@ pub struct Importance {
     pub high: f64,
 }
 
+/// The loss of a matrix's rows, those at some places.
+type Loss<'a> = &'a (dyn Fn(&Matrix, &[usize]) -> Result<f64, ModelError> + Sync);
+
 /// Rows of the hold-out that are looked at, and how often values are dealt.
 const ROWS: usize = 2_000;
 const DRAWS: u64 = 5;
@@ -33,7 +36,7 @@ impl Importance {
         own: &[f64],
         x: &Matrix,
         seed: u64,
-        loss: &(dyn Fn(&Matrix, &[usize]) -> Result<f64, ModelError> + Sync),
+        loss: Loss<'_>,
         control: &Control,
     ) -> Result<Vec<Self>, ModelError> {
         let step = x.rows.div_ceil(ROWS).max(1);
