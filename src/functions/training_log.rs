@@ -15,7 +15,7 @@ const COLUMNS: &[super::spec::ColumnSpec] = &[
     ("model_type", "Utf8", "the type that was played"),
     ("options", "Utf8", "its options that are not the defaults"),
     ("fold", "Int64", "the hold-out, 1 = the latest"),
-    ("eval_from", "Timestamp", "end of what the type was fitted to, UTC"),
+    ("eval_from", "Timestamp", "end of what the type was fitted to, UTC; NULL where rows have no time"),
     ("eval_to", "Timestamp", "end of the hold-out, UTC"),
     ("users", "Int64", "customers it was judged on"),
     ("metric", "Utf8", "name of the figure"),
@@ -83,7 +83,8 @@ impl RelationFunction for TrainingLog {
         let float =
             |f: &dyn Fn(&Trial) -> Option<f64>| -> ArrayRef { Arc::new(trials.iter().map(|(_, t)| f(t)).collect::<Float64Array>()) };
         let time = |f: &dyn Fn(&Trial) -> i64| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from_iter_values(trials.iter().map(|(_, t)| f(t))))
+            // 0: rows without a time.
+            Arc::new(trials.iter().map(|(_, t)| Some(f(t)).filter(|us| *us != 0)).collect::<TimestampMicrosecondArray>())
         };
         let columns: Vec<ArrayRef> = vec![
             int(&|v, _| i64::from(v)),
