@@ -119,24 +119,6 @@ impl Customers {
         })
     }
 
-    /// No customers at all, for what does not ask about any.
-    pub fn nobody(state: &SessionState) -> Result<Self> {
-        let (keys, _) = KeyIndex::build(&new_empty_array(&DataType::Utf8))?;
-        Ok(Self {
-            keys,
-            as_of_us: 0,
-            first_us: vec![],
-            last_us: vec![],
-            orders: vec![],
-            gross: vec![],
-            refunded: vec![],
-            valued_orders: vec![],
-            history: History::default(),
-            today: OnceLock::new(),
-            memory: MemoryConsumer::new("customers").register(&state.runtime_env().memory_pool),
-        })
-    }
-
     /// Number of users, with and without purchases.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -26,4 +26,4 @@ pub use interactions::Interactions;
 pub use keys::{Interner, KeyIndex, NO_CODE, to_indices};
 pub use purchasers::Purchasers;
 pub use rows::{batch, table_of, transformed, values_of};
-pub use summary::{CustomerSummary, DAY_US, SummaryGroups, day_of, summary_fields, summary_state_fields};
+pub use summary::{CustomerSummary, DAY_US, SummaryGroups, day_of, end_of_day, summary_fields, summary_state_fields};

@@ -24,6 +24,11 @@ pub fn day_of(ts_us: i64) -> i64 {
     ts_us.div_euclid(DAY_US)
 }
 
+/// The last instant of a day, µs since 1970.
+pub fn end_of_day(day: i64) -> i64 {
+    (day + 1) * DAY_US - 1
+}
+
 /// The fields of one customer's summary, all NULL-free but for the values of days.
 ///
 /// | field | meaning |

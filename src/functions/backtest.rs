@@ -1,9 +1,8 @@
 //! `backtest('m')`: a model on rolling hold-outs.
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
 
-use super::common::{FOLDS, HOLDOUT, MODEL};
+use super::common::{FOLDS, HOLDOUT, MODEL, rows_of};
 use super::prelude::*;
 use crate::models::Family;
 
@@ -82,23 +81,10 @@ static SPEC: FunctionSpec = FunctionSpec {
     example: "SELECT fold, users, round(rmse, 3) AS rmse, round(baseline_rmse, 3) AS baseline, round(bias_pct, 1) AS bias_pct FROM backtest(folds => 2)",
 };
 
-fn schema() -> SchemaRef {
-    let t = |name: &str| match name {
-        "eval_from" | "eval_to" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        "fold" | "users" => DataType::Int64,
-        _ => DataType::Float64,
-    };
-    Arc::new(Schema::new(COLUMNS.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
-}
-
 #[async_trait]
 impl RelationFunction for Backtest {
     fn spec(&self) -> &'static FunctionSpec {
         &SPEC
-    }
-
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema())
     }
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
@@ -119,6 +105,6 @@ impl RelationFunction for Backtest {
                 name => Arc::new(folds.iter().map(|f| f.scores.get(name).copied()).collect::<Float64Array>()),
             }
         };
-        Ok(RecordBatch::try_new(schema(), COLUMNS.iter().map(column).collect())?.project(projection)?)
+        rows_of(&SPEC, COLUMNS.iter().map(column).collect(), projection)
     }
 }

@@ -1,9 +1,8 @@
 //! `calibration_curve('m')`: what came of rows by the probability they were given.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{floats_of, integers_of, schema_of};
+use super::common::{floats_of, integers_of, rows_of};
 use super::labelled::{MODEL, classified};
 use super::prelude::*;
 use crate::models::metrics::{Bins, CalibrationBin, calibration_bins};
@@ -48,10 +47,6 @@ impl RelationFunction for CalibrationCurve {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (_, scores, labels) = classified(pin, args).await?;
         let n = args.whole("bins", 10) as usize;
@@ -65,6 +60,6 @@ impl RelationFunction for CalibrationCurve {
             floats_of(&bins, |b| Some(b.1.low)),
             floats_of(&bins, |b| Some(b.1.high)),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

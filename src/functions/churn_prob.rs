@@ -6,8 +6,8 @@ use super::common::{FHL, NULLS, USER, by_lifetime, horizon};
 use super::labelled::of_model;
 use super::pin::Versioned;
 use super::prelude::*;
+use crate::models::Family;
 use crate::models::supervised::{Definition, Supervised, Task};
-use crate::models::{Family, ModelError};
 
 #[derive(Debug)]
 pub struct ChurnProb;
@@ -75,9 +75,7 @@ pub async fn learned(pin: &dyn Pin, args: &CallArgs) -> Result<Option<Arc<Versio
         return Ok(None);
     }
     match pin.churn(days as u32).await {
-        Err(e) if matches!(e.find_root(), datafusion::error::DataFusionError::External(e) if matches!(e.downcast_ref(), Some(ModelError::TooLittleData(_)))) => {
-            Ok(None)
-        }
+        Err(e) if too_little(&e) => Ok(None),
         fitted => fitted.map(Some),
     }
 }

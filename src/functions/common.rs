@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StructArray};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::common::Result;
@@ -213,6 +213,11 @@ pub fn schema_of(spec: &FunctionSpec) -> SchemaRef {
         Field::new(*name, t, true)
     };
     Arc::new(Schema::new(spec.columns.iter().map(one).collect::<Vec<_>>()))
+}
+
+/// The rows of such a function: all its columns, of which those of the projection are taken.
+pub fn rows_of(spec: &FunctionSpec, columns: Vec<ArrayRef>, projection: &[usize]) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_new(schema_of(spec), columns)?.project(projection)?)
 }
 
 /// Columns made of rows.

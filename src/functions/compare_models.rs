@@ -1,10 +1,9 @@
 //! `compare_models('a, b')`: whether one model is better than another on the same rows.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::plan_err;
 
-use super::common::{floats_of, integers_of, schema_of, texts_of};
+use super::common::{floats_of, integers_of, rows_of, texts_of};
 use super::labelled::held;
 use super::prelude::*;
 use crate::models::metrics::{Better, Difference, brier, delong, log_loss, mae, paired_bootstrap, pr_auc, rmse};
@@ -54,10 +53,6 @@ impl RelationFunction for CompareModels {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let names: Vec<&str> = args.text("models").unwrap_or_default().split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
         let [first, others @ ..] = &names[..] else { return plan_err!("compare_models(): two names at least, such as 'a, b'") };
@@ -94,7 +89,7 @@ impl RelationFunction for CompareModels {
             floats_of(&rows, |r| Some(r.3.p_better)),
             integers_of(&rows, |r| r.4),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }
 

@@ -2,9 +2,8 @@
 
 use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{floats_of, integers_of, schema_of};
+use super::common::{floats_of, integers_of, rows_of};
 use super::labelled::{MODEL, classified};
 use super::prelude::*;
 use crate::models::metrics::Confusion;
@@ -45,10 +44,6 @@ impl RelationFunction for ConfusionMatrix {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (_, scores, labels) = classified(pin, args).await?;
         let c = Confusion::at(&scores, &labels, args.number("threshold", 0.5));
@@ -60,6 +55,6 @@ impl RelationFunction for ConfusionMatrix {
             integers_of(&rows, |r| r.1),
             floats_of(&rows, share),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

@@ -47,23 +47,23 @@ pub enum Kernel {
     Lists(Arc<dyn Lists>),
 }
 
-/// A kernel and the customers whose codes it speaks.
+/// A kernel, and the customers whose codes it speaks where its first key is one.
 #[derive(Clone)]
 pub struct Bound {
-    pub customers: Arc<Customers>,
+    pub customers: Option<Arc<Customers>>,
     pub kernel: Kernel,
 }
 
 impl fmt::Debug for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bound({} users)", self.customers.len())
+        write!(f, "Bound({} users)", self.customers.as_ref().map_or(0, |c| c.len()))
     }
 }
 
 impl Bound {
     /// The answer for every row of keys.
-    fn answer(&self, keys: &[ArrayRef], of_users: bool) -> Result<ArrayRef> {
-        let codes = if of_users { self.customers.keys.lookup(&keys[0])? } else { vec![] };
+    fn answer(&self, keys: &[ArrayRef]) -> Result<ArrayRef> {
+        let codes = self.customers.as_ref().map_or(Ok(vec![]), |c| c.keys.lookup(&keys[0]))?;
         match &self.kernel {
             Kernel::Values(values) => Ok(take(values, &to_indices(&codes), None)?),
             Kernel::Lists(lists) => lists.lists(keys, &codes),
@@ -232,8 +232,7 @@ impl ScalarUDFImpl for CustomerUdf {
         let constant = keys.iter().all(|k| matches!(k, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let keys = keys.iter().map(|k| k.to_array(rows)).collect::<Result<Vec<_>>>()?;
-        let of_users = arguments.iter().find(|a| a.kind.is_key()).is_some_and(|a| a.kind == ArgKind::User);
-        let mut out = bound.answer(&keys, of_users)?;
+        let mut out = bound.answer(&keys)?;
         if out.data_type() != args.return_field.data_type() {
             out = cast(&out, args.return_field.data_type())?;
         }

@@ -1,9 +1,8 @@
 //! `drift('m')`: how far today's features are from those of training.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{floats_of, integers_of, schema_of, texts_of};
+use super::common::{floats_of, integers_of, rows_of, texts_of};
 use super::labelled::WINDOW_MODEL;
 use super::prelude::*;
 use crate::models::metrics::{ks, psi, psi_levels};
@@ -46,10 +45,6 @@ impl RelationFunction for Drift {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let fitted = pin.supervised(args.text("model").unwrap_or_default()).await?;
         let frame = pin.frame(&fitted).await?;
@@ -78,7 +73,7 @@ impl RelationFunction for Drift {
             floats_of(&rows, |r| Some(r.1.missing[1])),
             texts_of(&rows, |r| r.1.psi.map(|p| status(p).to_owned())),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }
 

@@ -1,8 +1,8 @@
 //! `evaluate('m')`: how good a model is, metric by metric.
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 
+use super::common::rows_of;
 use super::pin::Measured;
 use super::prelude::*;
 
@@ -44,23 +44,10 @@ static SPEC: FunctionSpec = FunctionSpec {
     example: "CREATE MODEL taste WITH (model_type = 'item_knn'); SELECT metric, round(value, 4) AS value, round(low, 4) AS low, round(high, 4) AS high, round(baseline_value, 4) AS popularity FROM evaluate('taste')",
 };
 
-fn schema() -> SchemaRef {
-    let t = |name: &str| match name {
-        "metric" => DataType::Utf8,
-        "users" => DataType::Int64,
-        _ => DataType::Float64,
-    };
-    Arc::new(Schema::new(SPEC.columns.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
-}
-
 #[async_trait]
 impl RelationFunction for Evaluate {
     fn spec(&self) -> &'static FunctionSpec {
         &SPEC
-    }
-
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema())
     }
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
@@ -74,6 +61,6 @@ impl RelationFunction for Evaluate {
             float(&|m| m.baseline),
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|m| m.users as i64))),
         ];
-        Ok(RecordBatch::try_new(schema(), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

@@ -1,8 +1,8 @@
 //! `feature_importance('m')`: how much each feature of a supervised model counts.
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 
+use super::common::{floats_of, integers_of, rows_of, texts_of};
 use super::labelled::MODEL;
 use super::prelude::*;
 use crate::models::supervised::Importance;
@@ -44,23 +44,10 @@ static SPEC: FunctionSpec = FunctionSpec {
     example: "CREATE MODEL churn40 PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0 WITHIN INTERVAL '30 days' FOR EACH user_id WITH (model_type = 'logistic_reg'); SELECT round(sum(gain), 6) AS gain FROM feature_importance('churn40')",
 };
 
-fn schema() -> SchemaRef {
-    let t = |name: &str| match name {
-        "rank" => DataType::Int64,
-        "feature" => DataType::Utf8,
-        _ => DataType::Float64,
-    };
-    Arc::new(Schema::new(SPEC.columns.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
-}
-
 #[async_trait]
 impl RelationFunction for FeatureImportance {
     fn spec(&self) -> &'static FunctionSpec {
         &SPEC
-    }
-
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema())
     }
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
@@ -68,15 +55,15 @@ impl RelationFunction for FeatureImportance {
         let mut all: Vec<&Importance> = fitted.model.importance.iter().collect();
         let size = |i: &Importance| (i.permutation, i.gain);
         all.sort_by(|a, b| size(b).0.total_cmp(&size(a).0).then(size(b).1.total_cmp(&size(a).1)).then(a.feature.cmp(&b.feature)));
-        let float = |f: fn(&Importance) -> f64| -> ArrayRef { Arc::new(all.iter().map(|i| Some(f(i))).collect::<Float64Array>()) };
+        let all: Vec<(u64, &Importance)> = (1..).zip(all).collect();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(1..=all.len() as i64)),
-            Arc::new(StringArray::from_iter_values(all.iter().map(|i| &i.feature))),
-            float(|i| i.gain),
-            float(|i| i.permutation),
-            float(|i| i.low),
-            float(|i| i.high),
+            integers_of(&all, |i| i.0),
+            texts_of(&all, |i| Some(i.1.feature.clone())),
+            floats_of(&all, |i| Some(i.1.gain)),
+            floats_of(&all, |i| Some(i.1.permutation)),
+            floats_of(&all, |i| Some(i.1.low)),
+            floats_of(&all, |i| Some(i.1.high)),
         ];
-        Ok(RecordBatch::try_new(schema(), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

@@ -1,7 +1,5 @@
 //! `auc(score, label)` and its like: how good predictions are, over the rows of a group.
 
-use std::hash::{Hash, Hasher};
-
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::cast;
@@ -105,41 +103,28 @@ pub fn label_metric_specs() -> impl Iterator<Item = &'static FunctionSpec> {
 
 /// All of them.
 pub fn aggregates() -> impl Iterator<Item = AggregateUDF> {
-    LABEL_METRICS
-        .iter()
-        .map(|&(spec, metric)| AggregateUDF::from(LabelMetric { spec, metric, signature: named(spec, Volatility::Immutable) }))
+    let one = |(at, (spec, _)): (usize, &(&'static FunctionSpec, Metric))| {
+        AggregateUDF::from(LabelMetric { at, signature: named(spec, Volatility::Immutable) })
+    };
+    LABEL_METRICS.iter().enumerate().map(one)
 }
 
-/// A metric as the engine sees it.
+/// A metric as the engine sees it: its place in [`LABEL_METRICS`].
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct LabelMetric {
-    spec: &'static FunctionSpec,
-    metric: Metric,
+    at: usize,
     signature: Signature,
 }
 
-impl std::fmt::Debug for LabelMetric {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.spec.name)
-    }
-}
-
-impl PartialEq for LabelMetric {
-    fn eq(&self, other: &Self) -> bool {
-        self.spec.name == other.spec.name
-    }
-}
-
-impl Eq for LabelMetric {}
-
-impl Hash for LabelMetric {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.spec.name.hash(state);
+impl LabelMetric {
+    fn spec(&self) -> &'static FunctionSpec {
+        LABEL_METRICS[self.at].0
     }
 }
 
 impl AggregateUDFImpl for LabelMetric {
     fn name(&self) -> &str {
-        self.spec.name
+        self.spec().name
     }
 
     fn signature(&self) -> &Signature {
@@ -148,17 +133,17 @@ impl AggregateUDFImpl for LabelMetric {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         if given.len() != 2 {
-            return plan_err!("{}", self.spec.wrong_count(given.len()));
+            return plan_err!("{}", self.spec().wrong_count(given.len()));
         }
-        for (argument, t) in self.spec.arguments.iter().zip(given) {
+        for (argument, t) in self.spec().arguments.iter().zip(given) {
             let label = argument.name == LABEL.name && t == &DataType::Boolean;
             if !(t.is_numeric() || t.is_null() || label) {
                 return plan_err!(
                     "{}(): {} of type {t}: {} is needed. Form: {}",
-                    self.spec.name,
+                    self.spec().name,
                     argument.name,
                     argument.about,
-                    self.spec.signature()
+                    self.spec().signature()
                 );
             }
         }
@@ -170,7 +155,7 @@ impl AggregateUDFImpl for LabelMetric {
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Pairs { spec: self.spec, metric: self.metric, rows: vec![] }))
+        Ok(Box::new(Pairs { spec: self.spec(), metric: LABEL_METRICS[self.at].1, rows: vec![] }))
     }
 
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {

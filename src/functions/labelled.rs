@@ -1,12 +1,14 @@
 //! What the functions of supervised models share.
 
-use datafusion::arrow::array::Float64Array;
+use datafusion::arrow::array::{ArrayRef, Float64Array};
 use datafusion::common::plan_err;
 
-use super::common::values;
+use super::common::{LEVEL, USER, integers_of, values};
 use super::pin::{Versioned, blocking};
 use super::prelude::*;
+use super::spec::ColumnSpec;
 use crate::features::Frame;
+use crate::models::metrics::Confusion;
 use crate::models::supervised::{Scored, Supervised, Task};
 
 pub const MODEL: Argument =
@@ -16,6 +18,59 @@ pub const WINDOW_MODEL: Argument =
     Argument { name: "model", kind: ArgKind::Model, default: None, about: "a model made by CREATE MODEL ... PREDICT" };
 
 pub const NULLS: &str = "NULL user, a user who is not in `events`, and one whom the model does not speak of (who had not purchased by as_of, or does not meet its WHERE) → NULL.";
+
+/// The columns of what a threshold catches.
+pub const COUNTS: [ColumnSpec; 4] = [
+    ("true_positives", "Int64", "flagged rows with the label"),
+    ("false_positives", "Int64", "flagged rows without"),
+    ("true_negatives", "Int64", "rows without that were not flagged"),
+    ("false_negatives", "Int64", "rows with that were not flagged"),
+];
+
+/// Those columns.
+pub fn counts_of<R>(rows: &[R], of: impl Fn(&R) -> Confusion) -> [ArrayRef; 4] {
+    [
+        integers_of(rows, |r| of(r).true_positives),
+        integers_of(rows, |r| of(r).false_positives),
+        integers_of(rows, |r| of(r).true_negatives),
+        integers_of(rows, |r| of(r).false_negatives),
+    ]
+}
+
+/// An end of the interval of a prediction, by the spec of its function.
+pub const END_OF_PREDICTION: FunctionSpec = FunctionSpec {
+    name: "",
+    section: "Prediction",
+    form: Form::Scalar,
+    arguments: &[WINDOW_MODEL, USER, LEVEL],
+    returns: "Float64",
+    unit: "that of predict()",
+    columns: &[],
+    summary: "",
+    behaviour: &[
+        "From what came of held-out customers with the most similar predictions, a tenth of all (50 to 1,000 of them): quantiles of their labels, or the share of them with Wilson's interval.",
+        "predict() of the same customer lies in it.",
+    ],
+    nulls: "As predict(); NULL as well where the model was not evaluated, or on fewer than 50 rows.",
+    method: "Conformal prediction by similar predictions (Mondrian); Wilson's score interval.",
+    source: "Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world, § 4.5; Wilson (1927)",
+    limits: "The window that was held out is another one than that which is foretold: what makes windows differ is in no interval.",
+    example: "",
+};
+
+/// One end of the interval of every prediction.
+pub async fn ends(pin: &dyn Pin, args: &CallArgs, end: fn((f64, f64)) -> f64) -> Result<Kernel> {
+    let level = args.number("level", 0.9);
+    by_customer(pin, args, move |model, frame, control| {
+        let predictions = model.predict(&frame.table, control).map_err(fit_error)?;
+        Ok(model.intervals(&predictions, level).into_iter().map(|i| i.map(end)).collect())
+    })
+    .await
+}
+
+/// Which tree of several.
+pub const TREE: Argument =
+    Argument { name: "tree", kind: ArgKind::Count, default: Some("1"), about: "which tree, where the model has several" };
 
 /// One number for each customer that a window model speaks of.
 pub async fn by_customer(

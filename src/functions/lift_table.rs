@@ -1,9 +1,8 @@
 //! `lift_table('m')`: how much better than chance the highest scores are.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{floats_of, integers_of, schema_of};
+use super::common::{floats_of, integers_of, rows_of};
 use super::labelled::{MODEL, classified};
 use super::prelude::*;
 use crate::models::metrics::{LiftRow, lift_table};
@@ -46,10 +45,6 @@ impl RelationFunction for LiftTable {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (_, scores, labels) = classified(pin, args).await?;
         let rows = lift_table(&scores, &labels, args.whole("slices", 10) as usize).unwrap_or_default();
@@ -65,6 +60,6 @@ impl RelationFunction for LiftTable {
             floats_of(&rows, |r| Some(r.1.gain)),
             floats_of(&rows, |r| Some(r.1.cumulative_lift)),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

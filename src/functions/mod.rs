@@ -84,7 +84,7 @@ pub use label_metrics::aggregates as label_metrics;
 pub use list_similarity::similarities as list_similarities;
 pub use model_versions::record as model_record;
 pub use pin::{Backtested, KeyTypes, Margins, Measured, Memo, Pin, Versioned, blocking};
-pub use prelude::fit_error;
+pub use prelude::{fit_error, too_little};
 pub use ranking::aggregates as ranking_metrics;
 pub use relation::{AnswerTable, LazyExec, MakeRows, PinSource, RelationFunction, as_answer_table};
 pub use rfm_rules::read as read_rfm_rules;

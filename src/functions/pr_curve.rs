@@ -1,10 +1,9 @@
 //! `pr_curve('m')`: precision and recall of every threshold of a classifier.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{floats_of, integers_of, schema_of};
-use super::labelled::{MODEL, classified};
+use super::common::{floats_of, rows_of};
+use super::labelled::{COUNTS, MODEL, classified, counts_of};
 use super::prelude::*;
 use crate::models::metrics::pr_curve;
 
@@ -22,10 +21,10 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("threshold", "Float64", "flagged is a probability of this at least; NULL for the first point, at which nobody is"),
         ("recall", "Float64", "flagged of the rows with the label"),
         ("precision", "Float64", "rows with the label of the flagged; 1 where nobody is"),
-        ("true_positives", "Int64", "flagged rows with the label"),
-        ("false_positives", "Int64", "flagged rows without"),
-        ("true_negatives", "Int64", "rows without that were not flagged"),
-        ("false_negatives", "Int64", "rows with that were not flagged"),
+        COUNTS[0],
+        COUNTS[1],
+        COUNTS[2],
+        COUNTS[3],
     ],
     summary: "The precision-recall curve of a classifier, a row a threshold.",
     behaviour: &[
@@ -44,22 +43,12 @@ impl RelationFunction for PrCurve {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (_, scores, labels) = classified(pin, args).await?;
         let points = pr_curve(&scores, &labels).unwrap_or_default();
-        let columns: Vec<ArrayRef> = vec![
-            floats_of(&points, |p| p.threshold),
-            floats_of(&points, |p| Some(p.recall)),
-            floats_of(&points, |p| Some(p.precision)),
-            integers_of(&points, |p| p.confusion.true_positives),
-            integers_of(&points, |p| p.confusion.false_positives),
-            integers_of(&points, |p| p.confusion.true_negatives),
-            integers_of(&points, |p| p.confusion.false_negatives),
-        ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        let mut columns: Vec<ArrayRef> =
+            vec![floats_of(&points, |p| p.threshold), floats_of(&points, |p| Some(p.recall)), floats_of(&points, |p| Some(p.precision))];
+        columns.extend(counts_of(&points, |p| p.confusion));
+        rows_of(&SPEC, columns, projection)
     }
 }

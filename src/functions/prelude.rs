@@ -16,6 +16,14 @@ pub use crate::models::Control;
 use crate::models::ModelError;
 use datafusion::error::DataFusionError;
 
+/// Whether the data do not carry a model.
+pub fn too_little(e: &DataFusionError) -> bool {
+    match e.find_root() {
+        DataFusionError::External(e) => matches!(e.downcast_ref(), Some(ModelError::TooLittleData(_))),
+        _ => false,
+    }
+}
+
 /// A model's error at the SQL seam.
 pub fn fit_error(e: ModelError) -> DataFusionError {
     DataFusionError::External(Box::new(e))

@@ -1,10 +1,9 @@
 //! `print_tree('m')`: a decision tree as indented text.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{integers_of, schema_of, texts_of};
-use super::labelled::{MODEL, tree};
+use super::common::{integers_of, rows_of, texts_of};
+use super::labelled::{MODEL, TREE, tree};
 use super::prelude::*;
 use crate::models::supervised::text;
 
@@ -15,10 +14,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "print_tree",
     section: "Prediction",
     form: Form::Table,
-    arguments: &[
-        MODEL,
-        Argument { name: "tree", kind: ArgKind::Count, default: Some("1"), about: "which tree, where the model has several" },
-    ],
+    arguments: &[MODEL, TREE],
     returns: "",
     unit: "",
     columns: &[("line", "Int64", "number of the line"), ("text", "Utf8", "a question, or what a leaf says and of how many training rows")],
@@ -37,15 +33,11 @@ impl RelationFunction for PrintTree {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (fitted, at) = tree(pin, args).await?;
         let printed = text(&fitted.model.predictor.trees()[at], &fitted.model.encoder.columns());
         let rows: Vec<(u64, &str)> = (1..).zip(printed.lines()).collect();
         let columns: Vec<ArrayRef> = vec![integers_of(&rows, |r| r.0), texts_of(&rows, |r| Some(r.1.to_owned()))];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

@@ -1,7 +1,6 @@
 //! `ndcg(recommended, truth, k)` and its like: how good lists are, as the mean over the rows of a group.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray};
 use datafusion::arrow::compute::cast;
@@ -84,39 +83,25 @@ metrics! {
         "right items among the first k / number of right items", "", "SELECT recall_at(recommended, truth, 2) FROM (VALUES (make_array('b', 'a'), make_array('a', 'c'))) AS t(recommended, truth)";
 }
 
-/// A metric as the engine sees it.
+/// A metric as the engine sees it: its place in [`RANKING_METRICS`].
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct RankingMetric {
-    spec: &'static FunctionSpec,
-    metric: Metric,
+    at: usize,
     signature: Signature,
+}
+
+impl RankingMetric {
+    fn spec(&self) -> &'static FunctionSpec {
+        RANKING_METRICS[self.at].0
+    }
 }
 
 /// All of them.
 pub fn aggregates() -> impl Iterator<Item = AggregateUDF> {
-    RANKING_METRICS.iter().map(|&(spec, metric)| {
+    RANKING_METRICS.iter().enumerate().map(|(at, (spec, _))| {
         let signature = named(spec, Volatility::Immutable);
-        AggregateUDF::from(RankingMetric { spec, metric, signature })
+        AggregateUDF::from(RankingMetric { at, signature })
     })
-}
-
-impl std::fmt::Debug for RankingMetric {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.spec.name)
-    }
-}
-
-impl PartialEq for RankingMetric {
-    fn eq(&self, other: &Self) -> bool {
-        self.spec.name == other.spec.name
-    }
-}
-
-impl Eq for RankingMetric {}
-
-impl Hash for RankingMetric {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.spec.name.hash(state);
-    }
 }
 
 /// The type of a list's items; of a list of structs, that of their item_id.
@@ -137,7 +122,7 @@ const ITEM: &str = "item_id";
 
 impl AggregateUDFImpl for RankingMetric {
     fn name(&self) -> &str {
-        self.spec.name
+        self.spec().name
     }
 
     fn signature(&self) -> &Signature {
@@ -145,7 +130,7 @@ impl AggregateUDFImpl for RankingMetric {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let spec = self.spec;
+        let spec = self.spec();
         if given.len() < spec.required() || given.len() > spec.arguments.len() {
             return plan_err!("{}", spec.wrong_count(given.len()));
         }
@@ -167,7 +152,7 @@ impl AggregateUDFImpl for RankingMetric {
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Mean { spec: self.spec, metric: self.metric, sum: 0, rows: 0 }))
+        Ok(Box::new(Mean { spec: self.spec(), metric: RANKING_METRICS[self.at].1, sum: 0, rows: 0 }))
     }
 
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {

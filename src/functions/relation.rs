@@ -23,6 +23,7 @@ use futures::{FutureExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use super::args::CallArgs;
+use super::common::schema_of;
 use super::pin::{KeyTypes, Pin};
 use super::spec::FunctionSpec;
 
@@ -31,7 +32,10 @@ use super::spec::FunctionSpec;
 pub trait RelationFunction: Send + Sync + fmt::Debug {
     fn spec(&self) -> &'static FunctionSpec;
 
-    fn schema(&self, types: &dyn KeyTypes, args: &CallArgs) -> Result<SchemaRef>;
+    /// That which its spec says, unless columns depend on keys or arguments.
+    fn schema(&self, _types: &dyn KeyTypes, _args: &CallArgs) -> Result<SchemaRef> {
+        Ok(schema_of(self.spec()))
+    }
 
     /// The rows, with only the columns of `projection` (by index into the schema).
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch>;

@@ -2,11 +2,10 @@
 
 use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::plan_err;
 
-use super::common::{floats_of, integers_of, schema_of};
-use super::labelled::{MODEL, classified};
+use super::common::{floats_of, integers_of, rows_of};
+use super::labelled::{COUNTS, MODEL, classified, counts_of};
 use super::prelude::*;
 use crate::models::metrics::cost_table;
 
@@ -38,10 +37,10 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("precision", "Float64", "rows with the label of the flagged"),
         ("recall", "Float64", "flagged of the rows with the label"),
         ("f1_score", "Float64", "harmonic mean of the two"),
-        ("true_positives", "Int64", "flagged rows with the label"),
-        ("false_positives", "Int64", "flagged rows without"),
-        ("true_negatives", "Int64", "rows without that were not flagged"),
-        ("false_negatives", "Int64", "rows with that were not flagged"),
+        COUNTS[0],
+        COUNTS[1],
+        COUNTS[2],
+        COUNTS[3],
     ],
     summary: "The threshold to act at, given what a false alarm and a miss cost.",
     behaviour: &[
@@ -60,10 +59,6 @@ impl RelationFunction for ThresholdTable {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (_, scores, labels) = classified(pin, args).await?;
         let (cost_fp, cost_fn) = (args.number("cost_fp", 1.0), args.number("cost_fn", 1.0));
@@ -71,7 +66,7 @@ impl RelationFunction for ThresholdTable {
             return plan_err!("threshold_table(): costs are not negative: cost_fp = {cost_fp}, cost_fn = {cost_fn}");
         }
         let rows = cost_table(&scores, &labels, cost_fp, cost_fn);
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             floats_of(&rows, |r| r.cut.threshold),
             integers_of(&rows, |r| r.cut.confusion.flagged()),
             floats_of(&rows, |r| Some(r.cost)),
@@ -80,11 +75,8 @@ impl RelationFunction for ThresholdTable {
             floats_of(&rows, |r| r.cut.confusion.precision()),
             floats_of(&rows, |r| r.cut.confusion.recall()),
             floats_of(&rows, |r| r.cut.confusion.f1()),
-            integers_of(&rows, |r| r.cut.confusion.true_positives),
-            integers_of(&rows, |r| r.cut.confusion.false_positives),
-            integers_of(&rows, |r| r.cut.confusion.true_negatives),
-            integers_of(&rows, |r| r.cut.confusion.false_negatives),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        columns.extend(counts_of(&rows, |r| r.cut.confusion));
+        rows_of(&SPEC, columns, projection)
     }
 }

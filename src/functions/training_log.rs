@@ -1,8 +1,8 @@
 //! `training_log('m')`: what was played to choose a model.
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimeUnit};
 
+use super::common::rows_of;
 use super::model_versions::record;
 use super::prelude::*;
 use crate::store::Trial;
@@ -52,25 +52,10 @@ static SPEC: FunctionSpec = FunctionSpec {
     example: "CREATE MODEL best WITH (model_type = 'auto'); SELECT model_type, round(avg(value), 4) AS log_loss, bool_or(chosen) AS chosen FROM training_log('best') GROUP BY model_type ORDER BY log_loss, model_type",
 };
 
-fn schema() -> SchemaRef {
-    let t = |name: &str| match name {
-        "eval_from" | "eval_to" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        "version" | "fold" | "users" => DataType::Int64,
-        "chosen" => DataType::Boolean,
-        "model_type" | "options" | "metric" | "problem" => DataType::Utf8,
-        _ => DataType::Float64,
-    };
-    Arc::new(Schema::new(COLUMNS.iter().map(|(n, _, _)| Field::new(*n, t(n), true)).collect::<Vec<_>>()))
-}
-
 #[async_trait]
 impl RelationFunction for TrainingLog {
     fn spec(&self) -> &'static FunctionSpec {
         &SPEC
-    }
-
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema())
     }
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
@@ -103,6 +88,6 @@ impl RelationFunction for TrainingLog {
             Arc::new(trials.iter().map(|(_, t)| Some(t.chosen)).collect::<BooleanArray>()),
             text(&|t| t.problem.clone()),
         ];
-        Ok(RecordBatch::try_new(schema(), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

@@ -1,10 +1,9 @@
 //! `tree_rules('m')`: the leaves of a decision tree as conditions in SQL.
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
 
-use super::common::{floats_of, integers_of, schema_of, texts_of};
-use super::labelled::{MODEL, tree};
+use super::common::{floats_of, integers_of, rows_of, texts_of};
+use super::labelled::{MODEL, TREE, tree};
 use super::prelude::*;
 use crate::models::supervised::rules;
 
@@ -15,10 +14,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "tree_rules",
     section: "Prediction",
     form: Form::Table,
-    arguments: &[
-        MODEL,
-        Argument { name: "tree", kind: ArgKind::Count, default: Some("1"), about: "which tree, where the model has several" },
-    ],
+    arguments: &[MODEL, TREE],
     returns: "",
     unit: "",
     columns: &[
@@ -47,10 +43,6 @@ impl RelationFunction for TreeRules {
         &SPEC
     }
 
-    fn schema(&self, _: &dyn KeyTypes, _: &CallArgs) -> Result<SchemaRef> {
-        Ok(schema_of(&SPEC))
-    }
-
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let (fitted, at) = tree(pin, args).await?;
         let leaves = rules(&fitted.model.predictor.trees()[at], &fitted.model.encoder.columns());
@@ -62,6 +54,6 @@ impl RelationFunction for TreeRules {
             floats_of(&rows, |r| Some(r.1.share)),
             floats_of(&rows, |r| Some(r.1.value)),
         ];
-        Ok(RecordBatch::try_new(schema_of(&SPEC), columns)?.project(projection)?)
+        rows_of(&SPEC, columns, projection)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::ident;
 use datafusion::prelude::SessionContext;
@@ -11,7 +12,7 @@ use datafusion::prelude::SessionContext;
 use super::binding::refuse_calls;
 use super::pin::{QueryPin, USER_ID, USERS};
 use crate::features::{
-    Aggregates, DAY_US, Frame, NO_CODE, Window, batch, bg_nbd, bg_nbd_features, frame, over_rows, transformed, values_of,
+    Aggregates, Frame, NO_CODE, Window, batch, bg_nbd, bg_nbd_features, end_of_day, frame, over_rows, transformed, values_of,
 };
 use crate::functions::{Pin, blocking, fit_error};
 use crate::models::lifetime::BgNbd;
@@ -26,11 +27,6 @@ pub struct Wanted<'a> {
     pub step: usize,
     /// The model behind the features `bg_nbd_…`; without one, it is fitted as of that day.
     pub bg_nbd: Option<BgNbd>,
-}
-
-/// The last instant of a day, µs since 1970.
-pub fn end_of(day: i64) -> i64 {
-    (day + 1) * DAY_US - 1
 }
 
 /// The features of the eligible customers at the end of a day: built-in ones, columns of `users`, those of `USING FEATURES`, or what TRANSFORM makes of them.
@@ -63,7 +59,7 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
         Ok(Frame { day, codes, table, sql, bg_nbd: model })
     });
     let mut out = made.await?;
-    let as_of_us = end_of(day);
+    let as_of_us = end_of_day(day);
     for (name, values) in user_columns(pin, as_of_us).await? {
         let name = if out.table.get(&name).is_some() { format!("users_{name}") } else { name };
         out.sql.push(FeatureSql { name: name.clone(), relation: USERS.into(), sql: name.clone() });
@@ -106,43 +102,55 @@ fn of_codes(values: &Values, codes: &[u32]) -> Values {
     }
 }
 
-/// The columns of the relation `users`, if there is one, by customer code; dates as days before `as_of`.
+/// The rows of the relation `users`: `user_id`, then every column that is not nested; no columns where there is no such relation. Read once for a query.
+pub async fn users(pin: &QueryPin) -> Result<Arc<RecordBatch>> {
+    let read = async {
+        let ctx = SessionContext::new_with_state(pin.state().clone());
+        let nothing = || Ok(RecordBatch::new_empty(Arc::new(Schema::empty())));
+        if !ctx.table_exist(USERS)? {
+            return nothing();
+        }
+        let users = ctx.table(USERS).await?;
+        if !users.schema().has_column_with_unqualified_name(USER_ID) {
+            return nothing();
+        }
+        refuse_calls(users.logical_plan(), USERS)?;
+        let names: Vec<String> = users
+            .schema()
+            .fields()
+            .iter()
+            .filter(|f| f.name() != USER_ID && !f.data_type().is_nested())
+            .map(|f| f.name().clone())
+            .collect();
+        let users = users.select(std::iter::once(ident(USER_ID)).chain(names.iter().map(ident)).collect::<Vec<_>>())?;
+        let schema = Arc::clone(users.schema().inner());
+        Ok(concat_batches(&schema, &users.collect().await?)?)
+    };
+    pin.memo().get(USERS.into(), read).await
+}
+
+/// The columns of `users` by customer code; dates as days before `as_of`.
 async fn user_columns(pin: &QueryPin, as_of_us: i64) -> Result<Vec<(String, Values)>> {
-    let ctx = SessionContext::new_with_state(pin.state().clone());
-    if !ctx.table_exist(USERS)? {
+    let users = users(pin).await?;
+    if users.num_columns() == 0 {
         return Ok(vec![]);
     }
-    let users = ctx.table(USERS).await?;
-    if !users.schema().has_column_with_unqualified_name(USER_ID) {
-        return Ok(vec![]);
-    }
-    refuse_calls(users.logical_plan(), USERS)?;
-    let key = ident(USER_ID);
-    let names: Vec<String> =
-        users.schema().fields().iter().filter(|f| f.name() != USER_ID && !f.data_type().is_nested()).map(|f| f.name().clone()).collect();
-    let columns = std::iter::once(key).chain(names.iter().map(ident));
-    let batches = users.select(columns.collect::<Vec<_>>())?.collect().await?;
     let customers = pin.customers().await?;
     let mut place = vec![None; customers.len()];
-    let mut row = 0usize;
-    for b in &batches {
-        for code in customers.keys.lookup(b.column(0))? {
-            if code != NO_CODE && place[code as usize].replace(row).is_some() {
-                return plan_err!("{USERS} has several rows of one {USER_ID}: one row a user is needed");
-            }
-            row += 1;
+    for (row, code) in customers.keys.lookup(users.column(0))?.into_iter().enumerate() {
+        if code != NO_CODE && place[code as usize].replace(row).is_some() {
+            return plan_err!("{USERS} has several rows of one {USER_ID}: one row a user is needed");
         }
     }
     let mut out = vec![];
-    for (at, name) in names.into_iter().enumerate() {
-        let arrays: Vec<ArrayRef> = batches.iter().map(|b| Arc::clone(b.column(at + 1))).collect();
-        let by_code = match values_of(&arrays, Some(as_of_us))? {
+    for (field, column) in users.schema().fields().iter().zip(users.columns()).skip(1) {
+        let by_code = match values_of(std::slice::from_ref(column), Some(as_of_us))? {
             Values::Number(v) => Values::Number(place.iter().map(|p| p.map_or(f64::NAN, |p| v[p])).collect()),
             Values::Level { codes, names } => {
                 Values::Level { codes: place.iter().map(|p| p.map_or(NO_LEVEL, |p| codes[p])).collect(), names }
             }
         };
-        out.push((name, by_code));
+        out.push((field.name().clone(), by_code));
     }
     Ok(out)
 }
@@ -150,7 +158,7 @@ async fn user_columns(pin: &QueryPin, as_of_us: i64) -> Result<Vec<(String, Valu
 /// The label of every customer code in the `days` after a day: NaN where there is none.
 pub async fn labels(pin: &QueryPin, label: &Aggregates, day: i64, days: i64) -> Result<Vec<f64>> {
     let customers = pin.customers().await?;
-    let window = Window { from_us: Some(end_of(day)), to_us: end_of(day + days), as_of_us: end_of(day) };
+    let window = Window { from_us: Some(end_of_day(day)), to_us: end_of_day(day + days), as_of_us: end_of_day(day) };
     match label.by_customer(pin.state(), &customers, window).await?.pop() {
         Some((_, Values::Number(v))) => Ok(v),
         _ => plan_err!(

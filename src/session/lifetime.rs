@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::families::Outcome;
 use crate::events::{EventColumn, Snapshot};
-use crate::features::{Context, Customers, DAY_US, Purchasers, day_of};
+use crate::features::{Context, Customers, DAY_US, Purchasers, day_of, end_of_day};
 use crate::functions::Backtested;
 use crate::models::lifetime::{ClvLinear, Counts, Fit, GammaGamma, Lifetime, Refunds, Sample};
 use crate::models::metrics::{gini, log_loss, mae, rmse, roc_auc, spearman};
@@ -39,7 +39,7 @@ const LEVEL: f64 = 0.9;
 impl Fold {
     /// µs since 1970 at which the calibration period ends, the last instant of its day.
     pub fn cut_us(&self) -> i64 {
-        (self.cut_day + 1) * DAY_US - 1
+        end_of_day(self.cut_day)
     }
 
     /// µs since 1970 at which the hold-out ends.

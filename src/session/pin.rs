@@ -28,7 +28,7 @@ use crate::events::{Snapshot, time_text};
 use crate::features::{Activity, Customers, DAY_US, Frame, Interactions, OrderBaskets, UserCovariates, calendar, day_of};
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
-    model_record, read_rfm_rules,
+    model_record, read_rfm_rules, too_little,
 };
 use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::{ItemModel, MF_EXPLICIT};
@@ -159,19 +159,19 @@ impl QueryPin {
         let Some(function) = CUSTOMER_FUNCTIONS.iter().find(|f| f.spec().name == args.spec.name) else {
             return plan_err!("there is no function {}()", args.spec.name);
         };
-        let of = |kind: ArgKind| args.spec.arguments.iter().any(|a| a.kind == kind);
-        if of(ArgKind::Row) && !of(ArgKind::User) {
+        let key = args.spec.arguments.iter().map(|a| a.kind).find(|k| k.is_key());
+        if key == Some(ArgKind::Row) {
             // Rows of a query have nothing to do with the events.
-            let kernel = function.bind(self.as_ref(), args).await?;
-            return Ok(Arc::new(Bound { customers: Arc::new(Customers::nobody(&self.state)?), kernel }));
+            return Ok(Arc::new(Bound { customers: None, kernel: function.bind(self.as_ref(), args).await? }));
         }
+        let customers = if key == Some(ArgKind::User) { Some(self.customers().await?) } else { None };
         let data = Arc::clone(self.data().await?);
         let key = format!("{} {}", args.display(), self.version_key(args).await?);
         if let Some(bound) = data.known(&key) {
             return Ok(bound);
         }
         let kernel = function.bind(self.as_ref(), args).await?;
-        let bound = Arc::new(Bound { customers: self.customers().await?, kernel });
+        let bound = Arc::new(Bound { customers, kernel });
         data.remember(key, Arc::clone(&bound));
         Ok(bound)
     }
@@ -195,13 +195,16 @@ impl QueryPin {
                 queries += &format!("{:x} ", content_of(self.query(sql).await?.as_ref())?);
             }
         }
-        // What a model with covariates knows besides the purchases may change without them.
+        // What a model knows besides the events may change without them: covariates of one that is named, columns of users as features.
         let mut known = String::new();
-        if args.spec.arguments.iter().any(|a| a.kind == ArgKind::Model)
-            && matches!(args.spec.section, "Customer value" | "Churn")
-            && let Ok(fitted) = self.lifetime(args.text("model")).await
+        if args.spec.section == "Customer value"
+            && let Some(name) = args.text("model")
+            && let Ok(fitted) = self.lifetime(Some(name)).await
         {
             known = format!("{:x}", context(self, &fitted).await?.fingerprint());
+        }
+        if matches!(args.spec.section, "Churn" | "Prediction") {
+            known = format!("{:x}", content_of(frames::users(self).await?.as_ref())?);
         }
         Ok(format!("{:?} {active:?} {rules} {margins} {queries} {known}", self.config))
     }
@@ -394,19 +397,11 @@ fn exhausted(e: &DataFusionError) -> bool {
     matches!(e.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
-/// Whether the data do not carry a model.
-fn too_little(e: &DataFusionError) -> bool {
-    match e.find_root() {
-        DataFusionError::External(e) => matches!(e.downcast_ref(), Some(ModelError::TooLittleData(_))),
-        _ => false,
-    }
-}
-
 /// The auto models of churn: one a window.
 const AUTO_CHURN: &str = "auto_churn_";
 
 fn churn_days(name: &str) -> Option<u32> {
-    name.strip_prefix(AUTO_CHURN)?.parse().ok()
+    name.strip_prefix(AUTO_CHURN)?.parse().ok().filter(|days| (1..=3650).contains(days))
 }
 
 /// Whether a version was made from a query, and so does not depend on the events.

@@ -34,14 +34,21 @@ async fn run_script(s: &Session, name: &str, path: &str) -> Vec<Vec<RecordBatch>
     s.run_script(&script).await.unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
+/// The clean lines of Online Retail II, each once.
+const PURCHASES: &str = "SELECT DISTINCT customer_id AS user_id, invoice AS order_id, upper(stock_code) AS item_id, trim(description) AS description, quantity, \
+    invoice_date AS ts, price, country, quantity * price AS amount FROM sales \
+    WHERE customer_id IS NOT NULL AND regexp_like(invoice, '^[0-9]') AND quantity > 0 AND price > 0 AND regexp_like(upper(stock_code), '^[0-9]{5}')";
+
 /// The clean orders of Online Retail II as events.
 async fn online_retail() -> Option<Session> {
     let path = data("online_retail_II/online_retail_II.parquet")?;
     let s = session(2, 8192).await;
     ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
-    ask(&s, "CREATE TABLE orders AS SELECT user_id, invoice AS order_id, min(invoice_date) AS ts, sum(quantity * price) AS amount FROM ( \
-             SELECT DISTINCT customer_id AS user_id, invoice, upper(stock_code) AS item_id, trim(description) AS description, quantity, invoice_date, price, country FROM sales) \
-             WHERE user_id IS NOT NULL AND regexp_like(invoice, '^[0-9]') AND quantity > 0 AND price > 0 AND regexp_like(item_id, '^[0-9]{5}') GROUP BY 1, 2").await;
+    ask(
+        &s,
+        &format!("CREATE TABLE orders AS SELECT user_id, order_id, min(ts) AS ts, sum(amount) AS amount FROM ({PURCHASES}) GROUP BY 1, 2"),
+    )
+    .await;
     ask(&s, "CREATE VIEW events AS SELECT * FROM orders").await;
     Some(s)
 }
@@ -389,10 +396,7 @@ async fn online_retail_labels_as_documented() {
     let Some(path) = data("online_retail_II/online_retail_II.parquet") else { return };
     let s = session(2, 8192).await;
     ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
-    ask(&s, "CREATE TABLE lines AS SELECT DISTINCT customer_id AS user_id, invoice AS order_id, upper(stock_code) AS item_id, trim(description) AS description, quantity, \
-             invoice_date AS ts, price, country, quantity * price AS amount FROM sales \
-             WHERE customer_id IS NOT NULL AND regexp_like(invoice, '^[0-9]') AND quantity > 0 AND price > 0 AND regexp_like(upper(stock_code), '^[0-9]{5}')").await;
-    ask(&s, "CREATE VIEW events AS SELECT user_id, order_id, item_id, ts, amount FROM lines").await;
+    ask(&s, &format!("CREATE TABLE events AS SELECT user_id, order_id, item_id, ts, amount FROM ({PURCHASES})")).await;
     ask(&s, "SET tenure.as_of = '2011-12-08 23:59:59.999999'").await;
     let mut rows = vec![];
     for (days, sign) in [(90, "="), (30, ">")] {

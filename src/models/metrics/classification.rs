@@ -47,10 +47,6 @@ impl Confusion {
         share(self.true_positives, self.true_positives + self.false_negatives)
     }
 
-    pub fn specificity(&self) -> Option<f64> {
-        share(self.true_negatives, self.true_negatives + self.false_positives)
-    }
-
     pub fn false_positive_rate(&self) -> Option<f64> {
         share(self.false_positives, self.true_negatives + self.false_positives)
     }
@@ -261,8 +257,8 @@ mod tests {
         assert!((pr_auc(&P, &Y).unwrap() - 0.7180555555555556).abs() < 1e-12);
         let c = Confusion::at(&P, &Y, 0.5);
         assert_eq!((c.true_negatives, c.false_positives, c.false_negatives, c.true_positives), (3, 3, 1, 5));
-        let figures = [c.precision(), c.recall(), c.f1(), c.accuracy(), c.specificity()].map(Option::unwrap);
-        assert_eq!(figures, [0.625, 0.8333333333333334, 0.7142857142857143, 0.6666666666666666, 0.5]);
+        let figures = [c.precision(), c.recall(), c.f1(), c.accuracy()].map(Option::unwrap);
+        assert_eq!(figures, [0.625, 0.8333333333333334, 0.7142857142857143, 0.6666666666666666]);
         let roc = roc_curve(&P, &Y).unwrap();
         let sixths = |of: &dyn Fn(&RocPoint) -> f64| roc.iter().map(|p| (of(p) * 6.0).round() as u8).collect::<Vec<_>>();
         assert_eq!(sixths(&|p| p.false_positive_rate), [0, 0, 1, 1, 2, 2, 3, 4, 4, 5, 6]);
@@ -308,7 +304,7 @@ mod tests {
     #[test]
     fn without_a_class_there_is_no_figure() {
         let c = Confusion::at(&[], &[], 0.5);
-        assert!([c.precision(), c.recall(), c.f1(), c.accuracy(), c.specificity(), c.false_positive_rate()].iter().all(Option::is_none));
+        assert!([c.precision(), c.recall(), c.f1(), c.accuracy(), c.false_positive_rate()].iter().all(Option::is_none));
         assert!(roc_curve(&P, &[true; 12]).is_none() && roc_curve(&P, &[false; 12]).is_none());
         assert!(pr_auc(&P, &[false; 12]).is_none() && pr_auc(&P, &[true; 12]) == Some(1.0));
     }

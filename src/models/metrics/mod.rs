@@ -20,5 +20,5 @@ pub use ranking::{
     BOOTSTRAP_DRAWS, average_precision_at_k, bootstrap_interval, coverage, exposure_gini, hit_rate_at_k, ndcg_at_k, novelty,
     precision_at_k, recall_at_k, reciprocal_rank,
 };
-pub use regression::{explained_variance, mape, mean_squared_log_error, median_absolute_error, r2};
+pub use regression::{mape, median_absolute_error, r2};
 pub use value::{gini, spearman};

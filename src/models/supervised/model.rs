@@ -1,5 +1,7 @@
 //! A supervised model as it is stored and asked: features in, calibrated predictions, what they are made of, and how sure they are.
 
+use std::collections::HashMap;
+
 use super::{Calibration, Definition, Encoder, FeatureSql, Importance, Matrix, Reference, Table, Task};
 use crate::models::lifetime::BgNbd;
 use crate::models::metrics::wilson_at;
@@ -97,25 +99,36 @@ impl Supervised {
         Ok(out)
     }
 
-    /// Between which values the label of a row with this prediction lies with probability `level`, from what came of held-out rows with the most similar predictions
+    /// Between which values the label of a row with each prediction lies with probability `level`, from what came of held-out rows with the most similar predictions
     /// (for a classifier: the share of them, with Wilson's interval). `None` without a hold-out of some size.
-    pub fn interval(&self, prediction: f64, level: f64) -> Option<(f64, f64)> {
+    pub fn intervals(&self, predictions: &[f64], level: f64) -> Vec<Option<(f64, f64)>> {
         let n = self.holdout.prediction.len();
         let near = (n / 10).clamp(NEIGHBOURS.0, NEIGHBOURS.1);
         if n < near {
-            return None;
+            return vec![None; predictions.len()];
         }
-        // By prediction, as they are stored.
-        let at = self.holdout.prediction.partition_point(|p| *p < prediction);
-        let from = at.saturating_sub(near / 2).min(n - near);
-        let mut labels = self.holdout.label[from..from + near].to_vec();
+        // Many predictions have the same neighbours.
+        let mut known: HashMap<usize, (f64, f64)> = HashMap::new();
+        let one = |p: &f64| {
+            // By prediction, as they are stored.
+            let at = self.holdout.prediction.partition_point(|q| q < p);
+            let from = at.saturating_sub(near / 2).min(n - near);
+            let (low, high) = *known.entry(from).or_insert_with(|| self.spread(&self.holdout.label[from..from + near], level));
+            Some((low.min(*p), high.max(*p)))
+        };
+        predictions.iter().map(one).collect()
+    }
+
+    /// Where labels lie with a probability.
+    fn spread(&self, labels: &[f64], level: f64) -> (f64, f64) {
+        let n = labels.len();
         if self.task == Task::Classification {
-            let (low, high) = wilson_at(labels.iter().sum::<f64>(), near as f64, level);
-            return Some((low.min(prediction), high.max(prediction)));
+            return wilson_at(labels.iter().sum::<f64>(), n as f64, level);
         }
+        let mut labels = labels.to_vec();
         labels.sort_by(f64::total_cmp);
-        let rank = |q: f64| labels[((q * near as f64) as usize).min(near - 1)];
-        Some((rank((1.0 - level) / 2.0).min(prediction), rank(f64::midpoint(1.0, level)).max(prediction)))
+        let rank = |q: f64| labels[((q * n as f64) as usize).min(n - 1)];
+        (rank((1.0 - level) / 2.0), rank(f64::midpoint(1.0, level)))
     }
 
     pub fn to_parts(&self) -> Vec<Part> {

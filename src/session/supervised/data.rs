@@ -1,0 +1,110 @@
+//! What a model of a label is fitted to and judged on: rows with their label, part by part.
+
+use crate::features::DAY_US;
+use crate::models::Options;
+use crate::models::lifetime::BgNbd;
+use crate::models::supervised::{Definition, FeatureSql, Table, Task, split_by_key};
+
+/// Rows with their label.
+#[derive(Default)]
+pub(super) struct Labelled {
+    /// The moment their features are of, and the moment their labels are known, µs since 1970.
+    pub(super) from_us: i64,
+    pub(super) to_us: i64,
+    pub(super) table: Table,
+    pub(super) y: Vec<f64>,
+    /// A hash of the key of each row, the same in every part.
+    pub(super) keys: Vec<u64>,
+}
+
+impl Labelled {
+    /// All rows of several.
+    pub(super) fn all(parts: &[&Self]) -> Self {
+        let mut out = Self::default();
+        for p in parts {
+            out.table.append(p.table.clone());
+            out.y.extend(&p.y);
+            out.keys.extend(&p.keys);
+        }
+        out
+    }
+
+    pub(super) fn take(&self, rows: &[usize]) -> Self {
+        Self {
+            from_us: self.from_us,
+            to_us: self.to_us,
+            table: self.table.take(rows),
+            y: rows.iter().map(|&r| self.y[r]).collect(),
+            keys: rows.iter().map(|&r| self.keys[r]).collect(),
+        }
+    }
+
+    /// Those whose key is held out, and the others.
+    pub(super) fn halves(&self, seed: u64, share: f64) -> (Self, Self) {
+        let (held, rest): (Vec<usize>, Vec<usize>) = (0..self.y.len()).partition(|&r| split_by_key(self.keys[r], seed, share));
+        (self.take(&held), self.take(&rest))
+    }
+
+    pub(super) fn mean(&self) -> f64 {
+        if self.y.is_empty() { 0.0 } else { self.y.iter().sum::<f64>() / self.y.len() as f64 }
+    }
+}
+
+pub(super) fn truth(y: &[f64]) -> Vec<bool> {
+    y.iter().map(|y| *y > 0.5).collect()
+}
+
+/// What a model is fitted to and judged on.
+pub(super) struct Data {
+    pub(super) definition: Definition,
+    pub(super) task: Task,
+    pub(super) classes: Option<[String; 2]>,
+    pub(super) sql: Vec<FeatureSql>,
+    /// The latest first.
+    pub(super) parts: Vec<Labelled>,
+    /// As of the end of the log.
+    pub(super) bg_nbd: Option<BgNbd>,
+    pub(super) warnings: Vec<String>,
+    /// Whether the label is the one that the closed form foresees.
+    pub(super) churn: bool,
+    /// The moment that the model is asked about, µs since 1970.
+    pub(super) as_of_us: i64,
+}
+
+/// How far from a year ago a cut-off may lie to be of the same season: this share of the window, or so many days.
+pub(super) const SAME_SEASON: (i64, i64) = (10, 3);
+pub(super) const YEAR_US: i64 = 365 * DAY_US;
+
+impl Data {
+    /// Those of `parts` whose labels were known at a moment; of rows without a time, those that come later.
+    pub(super) fn known_at(&self, us: i64, parts: &[usize]) -> Vec<usize> {
+        let latest = parts.first().copied().unwrap_or(0);
+        let known = |p: &&usize| if self.is_window() { self.parts[**p].to_us <= us } else { **p > latest };
+        parts.iter().filter(known).copied().collect()
+    }
+
+    pub(super) fn is_window(&self) -> bool {
+        self.parts.iter().all(|p| p.to_us > 0)
+    }
+
+    /// The part that is of the same season a year before a moment.
+    pub(super) fn a_year_before(&self, us: i64, parts: &[usize]) -> Option<usize> {
+        let Definition::Window { days, .. } = self.definition else { return None };
+        let near = (i64::from(days) / SAME_SEASON.0).max(SAME_SEASON.1) * DAY_US;
+        let distance = |p: usize| (self.parts[p].from_us - (us - YEAR_US)).abs();
+        parts.iter().copied().filter(|&p| self.is_window() && distance(p) <= near).min_by_key(|&p| distance(p))
+    }
+
+    /// Holds a share of the customers out, where there is no window to hold out or none is wanted.
+    pub(super) fn split_by_customer(mut self, options: &Options) -> Self {
+        let asked = options.is("split", "user") || options.is("split", "random");
+        if asked || (self.parts.len() == 1 && !options.is("split", "none")) {
+            let all = Labelled::all(&self.parts.iter().collect::<Vec<_>>());
+            let (held, rest) = all.halves(options.whole("seed"), options.number("test_fraction"));
+            if !held.y.is_empty() && !rest.y.is_empty() {
+                self.parts = vec![held, rest];
+            }
+        }
+        self
+    }
+}
