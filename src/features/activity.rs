@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, ident
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 use rayon::prelude::*;
+use twox_hash::XxHash3_64;
 
 use super::{Customers, DAY_US, Interner, KeyIndex, NO_CODE};
 use crate::events::{EventColumn, Snapshot, kind};
@@ -125,9 +126,11 @@ fn first_plan(snapshot: &Snapshot, column: &str) -> Result<LogicalPlan> {
 }
 
 /// The items that have a category, and its number.
-struct Categories {
+#[derive(Debug)]
+pub struct Categories {
     items: KeyIndex,
     of: Vec<u32>,
+    names: KeyIndex,
 }
 
 const ITEMS: &str = "items";
@@ -135,7 +138,8 @@ const CATEGORY: &str = "category";
 
 impl Categories {
     /// From the relation `items`, where there is one with `item_id` and `category`; of several rows of an item the smallest category counts.
-    async fn read(ctx: &SessionContext) -> Result<Option<Self>> {
+    pub async fn read(state: &SessionState) -> Result<Option<Self>> {
+        let ctx = SessionContext::new_with_state(state.clone());
         if !ctx.table_exist(ITEMS)? {
             return Ok(None);
         }
@@ -152,15 +156,28 @@ impl Categories {
             of.extend(categories.intern(&cast_array(b.column(1), &DataType::Utf8)?)?);
         }
         let (items, codes) = keys.finish(&DataType::Utf8)?;
+        let (names, numbers) = categories.finish(&DataType::Utf8)?;
         let mut by_code = vec![NO_CODE; items.len()];
-        codes.iter().zip(of).for_each(|(&code, category)| by_code[code as usize] = category);
-        Ok(Some(Self { items, of: by_code }))
+        codes.iter().zip(of).for_each(|(&code, category): (&u32, u32)| by_code[code as usize] = numbers[category as usize]);
+        Ok(Some(Self { items, of: by_code, names }))
+    }
+
+    /// Which item has which category, in a number.
+    pub fn fingerprint(&self) -> Result<u64> {
+        let mut hash = 0;
+        for keys in [&self.items, &self.names] {
+            let text = cast_array(&keys.array, &DataType::Utf8)?;
+            for key in text.as_string::<i32>().iter().flatten() {
+                hash = XxHash3_64::oneshot_with_seed(hash, key.as_bytes());
+            }
+        }
+        Ok(self.of.iter().fold(hash, |hash, code| XxHash3_64::oneshot_with_seed(hash, &code.to_le_bytes())))
     }
 }
 
 impl Activity {
     /// Reads the snapshot: one pass for the counts, one for the items, one for the channels.
-    pub async fn read(state: &SessionState, snapshot: &Snapshot, customers: &Customers) -> Result<Self> {
+    pub async fn read(state: &SessionState, snapshot: &Snapshot, customers: &Customers, categories: Option<&Categories>) -> Result<Self> {
         let ctx = SessionContext::new_with_state(state.clone());
         let memory = MemoryConsumer::new("activity").register(&state.runtime_env().memory_pool);
         let mut kinds: Vec<Vec<Row>> = vec![vec![]; kind::NAMES.len() + 1];
@@ -178,7 +195,6 @@ impl Activity {
         }
         let mut out = Self { kinds: kinds.into_iter().map(|rows| DayCounts::new(customers.len(), rows)).collect(), ..Self::default() };
         if snapshot.contract.has(EventColumn::ItemId) {
-            let categories = Categories::read(&ctx).await?;
             let mut items = vec![];
             let mut of_category = vec![];
             let mut stream = ctx.execute_logical_plan(first_plan(snapshot, "item_id")?).await?.execute_stream().await?;
@@ -187,7 +203,7 @@ impl Activity {
                 memory.try_grow(2 * b.num_rows() * size_of::<Row>())?;
                 let known = codes.iter().enumerate().filter(|(_, c)| **c != NO_CODE);
                 items.extend(known.clone().map(|(i, &code)| (code, clamped(days.value(i)), 1)));
-                if let Some(categories) = &categories {
+                if let Some(categories) = categories {
                     let items = categories.items.lookup(b.column(1))?;
                     let of = |i: usize| Some(items[i]).filter(|c| *c != NO_CODE).map(|c| categories.of[c as usize]);
                     of_category.extend(known.filter_map(|(i, &code)| Some((code, of(i)?, clamped(days.value(i))))));

@@ -14,7 +14,7 @@ mod purchasers;
 mod rows;
 mod summary;
 
-pub use activity::Activity;
+pub use activity::{Activity, Categories};
 pub use aggregates::{Aggregates, Window, over_rows};
 pub use baskets::OrderBaskets;
 pub use context::{Context, Known, calendar};

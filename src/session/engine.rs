@@ -32,7 +32,8 @@ pub struct SnapshotData {
     pub customers: OnceCell<Arc<Customers>>,
     pub interactions: OnceCell<Arc<Interactions>>,
     pub baskets: OnceCell<Arc<OrderBaskets>>,
-    pub activity: OnceCell<Arc<Activity>>,
+    /// By what items are: their categories may change without the events.
+    activity: Mutex<(u64, Arc<OnceCell<Arc<Activity>>>)>,
     /// Bound functions by call and model version.
     pub bound: Mutex<HashMap<String, Arc<Bound>>>,
 }
@@ -121,7 +122,7 @@ impl Engine {
             customers: OnceCell::new(),
             interactions: OnceCell::new(),
             baskets: OnceCell::new(),
-            activity: OnceCell::new(),
+            activity: Mutex::default(),
             bound: Mutex::default(),
         };
         let data = Arc::new(data);
@@ -170,6 +171,15 @@ pub fn contract_of(state: &SessionState) -> Option<Contract> {
 }
 
 impl SnapshotData {
+    /// Where activity is kept that was read with these categories.
+    pub fn activity(&self, categories: u64) -> Arc<OnceCell<Arc<Activity>>> {
+        let mut held = locked(&self.activity);
+        if held.0 != categories {
+            *held = (categories, Arc::default());
+        }
+        Arc::clone(&held.1)
+    }
+
     /// The bound function under that key, if it has been bound before.
     pub fn known(&self, key: &str) -> Option<Arc<Bound>> {
         locked(&self.bound).get(key).cloned()

@@ -17,7 +17,7 @@ use crate::features::{Customers, NO_CODE};
 use crate::functions::Margins;
 
 /// The relation of what is known of the items, its key, and the margin.
-const ITEMS: &str = "items";
+pub const ITEMS: &str = "items";
 const ITEM_ID: &str = "item_id";
 const MARGIN: &str = "margin";
 

@@ -21,11 +21,11 @@ use super::evaluation;
 use super::fitting::{self, Fitted};
 use super::frames::{self, Wanted};
 use super::lifetime::{self, Fold, Study};
-use super::margins;
+use super::margins::{self, ITEMS};
 use super::supervised;
 use crate::config::{Refresh, TenureConfig};
 use crate::events::{Snapshot, time_text};
-use crate::features::{Activity, Customers, DAY_US, Frame, Interactions, OrderBaskets, UserCovariates, calendar, day_of};
+use crate::features::{Activity, Categories, Customers, DAY_US, Frame, Interactions, OrderBaskets, UserCovariates, calendar, day_of};
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
     model_record, read_rfm_rules, too_little,
@@ -204,9 +204,23 @@ impl QueryPin {
             known = format!("{:x}", context(self, &fitted).await?.fingerprint());
         }
         if matches!(args.spec.section, "Churn" | "Prediction") {
-            known = format!("{:x}", content_of(frames::users(self).await?.as_ref())?);
+            known = format!("{:x} {:x}", content_of(frames::users(self).await?.as_ref())?, self.categories().await?.1);
         }
         Ok(format!("{:?} {active:?} {rules} {margins} {queries} {known}", self.config))
+    }
+
+    /// The categories of items, and a number for them; read once.
+    async fn categories(&self) -> Result<Arc<(Option<Categories>, u64)>> {
+        let read = async {
+            let ctx = SessionContext::new_with_state(self.state.clone());
+            if ctx.table_exist(ITEMS)? {
+                refuse_calls(ctx.table(ITEMS).await?.logical_plan(), ITEMS)?;
+            }
+            let categories = Categories::read(&self.state).await?;
+            let hash = categories.as_ref().map_or(Ok(0), Categories::fingerprint)?;
+            Ok((categories, hash))
+        };
+        self.memo.get("categories".into(), read).await
     }
 
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
@@ -477,8 +491,10 @@ impl Pin for QueryPin {
     }
 
     async fn activity(&self) -> Result<Arc<Activity>> {
-        let (data, customers) = (self.data().await?, self.customers().await?);
-        self.read_once(&data.activity, "reading activity", || Activity::read(&self.state, &data.snapshot, &customers)).await
+        let (data, customers, categories) = (self.data().await?, self.customers().await?, self.categories().await?);
+        let cell = data.activity(categories.1);
+        let read = || Activity::read(&self.state, &data.snapshot, &customers, categories.0.as_ref());
+        self.read_once(&cell, "reading activity", read).await
     }
 
     async fn supervised(&self, model: &str) -> Result<Arc<Versioned<Supervised>>> {

@@ -155,15 +155,6 @@ impl Gains {
     }
 }
 
-/// The share of positives among the `top` (in [0, 1]) of rows with the highest scores, at least one row, relative to that of all. Of equal scores across the border
-/// each counts in part. `None` without positives.
-pub fn lift(scores: &[f64], positive: &[bool], top: f64) -> Option<f64> {
-    let n = scores.len() as f64;
-    let all = positive.iter().filter(|p| **p).count() as f64;
-    let taken = (n * top).round_ties_even().clamp(1.0, n.max(1.0));
-    (all > 0.0).then(|| (Gains::of(scores, positive).positives(taken) / taken) / (all / n))
-}
-
 /// A row of [`lift_table`]: a slice of the rows by score, the highest first, and all down to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LiftRow {
@@ -271,13 +262,7 @@ mod tests {
 
     #[test]
     fn lift_shares_out_ties_and_gains_add_up() {
-        // Of the three highest, two positives; of the two highest, the first and half of those at .8.
-        assert_eq!(lift(&P, &Y, 0.25), Some(2.0 / 3.0 / 0.5));
-        assert_eq!(lift(&P, &Y, 2.0 / 12.0), Some(1.5 / 2.0 / 0.5));
-        assert_eq!(
-            (lift(&P, &Y, 0.0), lift(&P, &Y, 1.0), lift(&P, &[false; 12], 0.1), lift(&[], &[], 0.1)),
-            (Some(2.0), Some(1.0), None, None)
-        );
+        // In the first slice the first row and half of the positives at .8.
         let table = lift_table(&P, &Y, 5).unwrap();
         assert_eq!(table.iter().map(|r| r.rows).collect::<Vec<_>>(), [2, 2, 3, 2, 3]);
         assert_eq!((table[0].positives, table[0].lift, table[1].positives), (1.5, 1.5, 1.5));

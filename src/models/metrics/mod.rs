@@ -10,9 +10,7 @@ mod regression;
 mod value;
 
 pub use calibration::{Bins, CalibrationBin, brier, calibration_bins, ece, wilson, wilson_at};
-pub use classification::{
-    Confusion, CostRow, Cut, LiftRow, PrPoint, RocPoint, cost_table, cuts, lift, lift_table, pr_auc, pr_curve, roc_curve,
-};
+pub use classification::{Confusion, CostRow, Cut, LiftRow, PrPoint, RocPoint, cost_table, cuts, lift_table, pr_auc, pr_curve, roc_curve};
 pub use compare::{AucDifference, Better, Difference, delong, paired_bootstrap};
 pub use drift::{ks, psi, psi_levels};
 pub use probability::{log_loss, mae, rmse, roc_auc};
