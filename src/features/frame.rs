@@ -61,38 +61,40 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// A feature by customer code.
     fn add(&mut self, relation: &str, name: impl Into<String>, sql: impl Into<String>, of: impl Fn(usize) -> f64 + Sync) {
-        let values = self.codes.par_iter().map(|&code| Some(of(code as usize)).filter(|v| v.is_finite()).unwrap_or(f64::NAN)).collect();
+        let codes = self.codes;
+        self.add_by_row(relation, name, sql, |row| of(codes[row] as usize));
+    }
+
+    /// A feature by row of the frame.
+    fn add_by_row(&mut self, relation: &str, name: impl Into<String>, sql: impl Into<String>, of: impl Fn(usize) -> f64 + Sync) {
+        let one = |row: usize| Some(of(row)).filter(|v| v.is_finite()).unwrap_or(f64::NAN);
+        let values = (0..self.codes.len()).into_par_iter().map(one).collect();
         let name = name.into();
         self.table.columns.push((name.clone(), Values::Number(values)));
         self.sql.push(FeatureSql { name, relation: relation.into(), sql: sql.into() });
     }
 }
 
-/// Gaps between one customer's purchase days.
-struct Gaps(Vec<f64>);
+/// Of the days between one customer's purchases; NaN without any.
+struct Gaps {
+    mean: f64,
+    deviation: f64,
+    median: f64,
+    most: f64,
+    last: f64,
+}
 
 impl Gaps {
     fn of(days: Days<'_>) -> Self {
-        Self(days.days.windows(2).map(|w| f64::from(w[1]) - f64::from(w[0])).collect())
-    }
-
-    fn mean(&self) -> f64 {
-        self.0.iter().sum::<f64>() / self.0.len() as f64
-    }
-
-    fn deviation(&self) -> f64 {
-        let mean = self.mean();
-        (self.0.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / self.0.len() as f64).sqrt()
-    }
-
-    fn median(mut self) -> f64 {
-        self.0.sort_by(f64::total_cmp);
-        match self.0.len() {
-            0 => f64::NAN,
-            n if n % 2 == 1 => self.0[n / 2],
-            n => f64::midpoint(self.0[n / 2 - 1], self.0[n / 2]),
-        }
+        let mut gaps: Vec<f64> = days.days.windows(2).map(|w| f64::from(w[1]) - f64::from(w[0])).collect();
+        let (n, last) = (gaps.len(), gaps.last().copied().unwrap_or(f64::NAN));
+        let mean = gaps.iter().sum::<f64>() / n as f64;
+        let deviation = (gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+        gaps.sort_by(f64::total_cmp);
+        let median = if n == 0 { f64::NAN } else { f64::midpoint(gaps[(n - 1) / 2], gaps[n / 2]) };
+        Self { mean, deviation, median, most: gaps.last().copied().unwrap_or(f64::NAN), last }
     }
 }
 
@@ -139,15 +141,16 @@ pub fn frame(customers: &Customers, activity: &Activity, codes: &[u32], day: i64
     b.add(p, "a_year_old", format!("CASE WHEN as_of_day - min(day) >= {YEAR} THEN 1 ELSE 0 END"), |c| {
         f64::from(u8::from(day as f64 - first(c) >= YEAR as f64))
     });
-    b.add(p, "gap_mean", "avg(gap)", |c| Gaps::of(all(c)).mean());
-    b.add(p, "gap_std", "stddev_pop(gap)", |c| Gaps::of(all(c)).deviation());
-    b.add(p, "gap_median", "median(gap)", |c| Gaps::of(all(c)).median());
-    b.add(p, "gap_max", "max(gap)", |c| Gaps::of(all(c)).0.into_iter().fold(f64::NAN, f64::max));
-    b.add(p, "gap_last", "last_value(gap ORDER BY day)", |c| Gaps::of(all(c)).0.last().copied().unwrap_or(f64::NAN));
-    b.add(p, "recency_over_gap", "(as_of_day - max(day)) / avg(gap)", |c| recency(c) / Gaps::of(all(c)).mean());
-    b.add(p, "recency_z", "(as_of_day - max(day) - avg(gap)) / (1 + stddev_pop(gap))", |c| {
-        let gaps = Gaps::of(all(c));
-        (recency(c) - gaps.mean()) / (1.0 + gaps.deviation())
+    let gaps: Vec<Gaps> = codes.par_iter().map(|&code| Gaps::of(all(code as usize))).collect();
+    b.add_by_row(p, "gap_mean", "avg(gap)", |row| gaps[row].mean);
+    b.add_by_row(p, "gap_std", "stddev_pop(gap)", |row| gaps[row].deviation);
+    b.add_by_row(p, "gap_median", "median(gap)", |row| gaps[row].median);
+    b.add_by_row(p, "gap_max", "max(gap)", |row| gaps[row].most);
+    b.add_by_row(p, "gap_last", "last_value(gap ORDER BY day)", |row| gaps[row].last);
+    let silent = |row: usize| recency(codes[row] as usize);
+    b.add_by_row(p, "recency_over_gap", "(as_of_day - max(day)) / avg(gap)", |row| silent(row) / gaps[row].mean);
+    b.add_by_row(p, "recency_z", "(as_of_day - max(day) - avg(gap)) / (1 + stddev_pop(gap))", |row| {
+        (silent(row) - gaps[row].mean) / (1.0 + gaps[row].deviation)
     });
     b.add(p, "purchase_rate", "(count(*) - 1.0) / (1 + as_of_day - min(day))", |c| {
         (all(c).days.len() as f64 - 1.0) / (1.0 + day as f64 - first(c))

@@ -4,6 +4,7 @@
 
 mod control;
 mod error;
+mod hash;
 pub mod lifetime;
 pub mod metrics;
 mod options;

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::{Csr, Feedback, Filter, History, Popularity, Recommender, Scored, Scores};
+use crate::models::hash::{GOLDEN, split_mix};
 use crate::models::metrics::{hit_rate_at_k, ndcg_at_k};
 use crate::models::{AnyRecommender, Control, ModelError};
 
@@ -51,10 +52,7 @@ pub fn last_item_holdout(
 
 /// A fixed order that has nothing to do with codes (the finaliser of SplitMix64: Steele, Lea & Flood 2014, OOPSLA '14).
 fn shuffled(code: u64, seed: u64) -> u64 {
-    let x = code.wrapping_add(seed).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
+    split_mix(code.wrapping_add(seed).wrapping_add(1).wrapping_mul(GOLDEN))
 }
 
 /// Leaves at most `most`, drawn by `seed`, by ascending code.

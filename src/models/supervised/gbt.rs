@@ -16,7 +16,9 @@ use rayon::prelude::*;
 
 use super::bins::Bins;
 use super::grow::{Growth, MOST_ROWS, grow};
-use super::{Link, Matrix, Task, Training, Tree, TreeEnsemble};
+use super::loss::Loss;
+use super::{Matrix, Task, Training, Tree, TreeEnsemble};
+use crate::models::hash::{GOLDEN, split_mix, unit};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec};
 
 /// `model_type = 'gbt'`.
@@ -201,60 +203,18 @@ pub(super) fn check_rows(rows: usize) -> Result<(), ModelError> {
     }
 }
 
-/// A number in [0, 1) of a row, by its place (SplitMix64: Steele et al. 2014, OOPSLA '14).
+/// A number in [0, 1) of a row, by its place.
 fn unit_hash(seed: u64, row: u32) -> f64 {
-    let mut z = seed.wrapping_add((u64::from(row) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    unit(split_mix(seed.wrapping_add((u64::from(row) + 1).wrapping_mul(GOLDEN))))
 }
 
-/// What is minimised.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Loss {
-    Logistic,
-    Squared,
-    /// Of power ρ.
-    Tweedie(f64),
-}
+/// Scores of a Tweedie loss are kept within ± this.
+const FARTHEST_LOG: f64 = 30.0;
 
-impl Loss {
-    fn link(self) -> Link {
-        match self {
-            Self::Logistic => Link::Logit,
-            Self::Squared => Link::Identity,
-            Self::Tweedie(_) => Link::Log,
-        }
-    }
-
-    /// First and second derivative by the score.
-    fn derivatives(self, score: f64, y: f64) -> (f64, f64) {
-        match self {
-            Self::Logistic => {
-                let p = 1.0 / (1.0 + (-score).exp());
-                (p - y, p * (1.0 - p))
-            }
-            Self::Squared => (score - y, 1.0),
-            Self::Tweedie(power) => {
-                let score = score.clamp(-30.0, 30.0);
-                let (a, b) = (y * ((1.0 - power) * score).exp(), ((2.0 - power) * score).exp());
-                (b - a, (power - 1.0) * a + (2.0 - power) * b)
-            }
-        }
-    }
-
-    /// Up to what does not depend on the score.
-    fn of(self, score: f64, y: f64) -> f64 {
-        match self {
-            // ln(1 + e^score) − y · score, without overflow.
-            Self::Logistic => score.max(0.0) + (-score.abs()).exp().ln_1p() - y * score,
-            Self::Squared => (score - y).powi(2),
-            Self::Tweedie(power) => {
-                let score = score.clamp(-30.0, 30.0);
-                ((2.0 - power) * score).exp() / (2.0 - power) - y * ((1.0 - power) * score).exp() / (1.0 - power)
-            }
-        }
-    }
+/// The loss of a score and its first two derivatives.
+fn loss_at(loss: Loss, score: f64, y: f64) -> (f64, f64, f64) {
+    let score = if matches!(loss, Loss::Tweedie(_)) { score.clamp(-FARTHEST_LOG, FARTHEST_LOG) } else { score };
+    loss.at(y, score)
 }
 
 /// Labels on a scale on which none is large: score = baseline + scale · (start + Σ trees).
@@ -377,14 +337,14 @@ impl Boosting<'_> {
         let pieces = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
         pieces.zip(scores.par_chunks(PIECE).zip(self.target.y.par_chunks(PIECE))).for_each(|((first, second), (scores, y))| {
             for i in 0..y.len() {
-                (first[i], second[i]) = self.target.loss.derivatives(scores[i], y[i]);
+                (_, first[i], second[i]) = loss_at(self.target.loss, scores[i], y[i]);
             }
         });
     }
 
     /// The sum over some rows.
     fn loss(&self, scores: &[f64], rows: &[u32]) -> f64 {
-        let one = |&r: &u32| self.target.loss.of(scores[r as usize], self.target.y[r as usize]);
+        let one = |&r: &u32| loss_at(self.target.loss, scores[r as usize], self.target.y[r as usize]).0;
         let pieces: Vec<f64> = rows.par_chunks(PIECE).map(|rows| rows.iter().map(one).sum()).collect();
         pieces.iter().sum()
     }

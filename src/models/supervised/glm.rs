@@ -18,6 +18,7 @@ use faer::linalg::solvers::Solve;
 use faer::{Accum, Mat, MatRef, Par, Side};
 use rayon::prelude::*;
 
+use super::loss::Loss;
 use super::scaling::{Design, PIECE, Scaling};
 use super::{Contributions, Link, Matrix, Predictor};
 use crate::models::{Allowed, Column, Control, ModelError, OptionSpec, Options, Part, part};
@@ -42,38 +43,6 @@ const PIECES: usize = 16;
 const BLOCK: usize = 512;
 /// Added to the curvature, as a share of its largest, where no penalty keeps it from being singular; it changes the way, not the minimum.
 const DAMPING: f64 = 1e-11;
-
-/// A loss by η, the sum of intercept and terms.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Loss {
-    /// ½(y − η)².
-    Squared,
-    /// ln(1 + e^η) − yη, y being 0 or 1.
-    Logistic,
-    /// Half the Tweedie deviance of a power in (1, 2), without what does not depend on μ = e^η: −y·μ^(1−power)/(1−power) +
-    /// μ^(2−power)/(2−power).
-    Tweedie(f64),
-}
-
-impl Loss {
-    /// Its value and its first two derivatives by η.
-    #[inline]
-    fn at(self, y: f64, eta: f64) -> (f64, f64, f64) {
-        match self {
-            Self::Squared => (0.5 * (y - eta).powi(2), eta - y, 1.0),
-            Self::Logistic => {
-                let e = (-eta.abs()).exp();
-                let small = e / (1.0 + e);
-                let p = if eta > 0.0 { 1.0 - small } else { small };
-                (eta.max(0.0) + e.ln_1p() - y * eta, p - y, small / (1.0 + e))
-            }
-            Self::Tweedie(power) => {
-                let (a, b) = (y * ((1.0 - power) * eta).exp(), ((2.0 - power) * eta).exp());
-                (a / (power - 1.0) + b / (2.0 - power), b - a, (power - 1.0) * a + (2.0 - power) * b)
-            }
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Penalty {

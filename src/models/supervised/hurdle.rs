@@ -22,8 +22,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::glm::{Linear, Loss, Penalty, Problem, shares};
+use super::glm::{Linear, Penalty, Problem, shares};
 use super::linear_reg::{least_squares, needs_number};
+use super::loss::Loss;
+use super::quadrature::gauss_legendre;
 use super::scaling::{Scaling, TRANSFORM};
 use super::tweedie_reg::LN_ABOVE_LARGEST;
 use super::{Contributions, Link, Matrix, Predictor, Training};
@@ -142,7 +144,7 @@ impl Hurdle {
     }
 
     /// A row's addends to a and b become, in the place of the latter, its contributions.
-    fn contribute(&self, of_a: &[f64], of_b: &mut [f64]) {
+    fn contribute(&self, of_a: &[f64], of_b: &mut [f64], (places, weights): &([f64; NODES], [f64; NODES])) {
         let (a, b): (f64, f64) = (of_a.iter().sum(), of_b.iter().sum());
         let on_line = |t: f64| self.at(self.above.intercept + t * a, self.amount.intercept + t * b);
         let change = on_line(1.0).0 - on_line(0.0).0;
@@ -158,12 +160,10 @@ impl Hurdle {
         let (mut by_a, mut by_b) = (0.0, 0.0);
         let mut panel = 0.0;
         while panel < panels {
-            for (place, weight) in GAUSS_LEGENDRE {
-                for place in [place, 1.0 - place] {
-                    let (_, slope_a, slope_b) = on_line(from + (panel + place) * width);
-                    by_a += slope_a * weight * width;
-                    by_b += slope_b * weight * width;
-                }
+            for (place, weight) in places.iter().zip(weights) {
+                let (_, slope_a, slope_b) = on_line(from + (panel + place) * width);
+                by_a += slope_a * weight * width;
+                by_b += slope_b * weight * width;
             }
             panel += 1.0;
         }
@@ -184,13 +184,8 @@ impl Hurdle {
 /// Longest panel in a and b, which keeps the rule π away from the poles of p, to 1e-13; and the most of them.
 const PANEL: f64 = 2.0;
 const MOST_PANELS: f64 = 64.0;
-/// Places and weights of the rule of eight nodes on the lower half of [0, 1]; the upper half mirrors it.
-const GAUSS_LEGENDRE: [(f64, f64); 4] = [
-    (0.019855071751231884, 0.05061426814518813),
-    (0.10166676129318664, 0.11119051722668724),
-    (0.2372337950418355, 0.15685332293894363),
-    (0.4082826787521751, 0.181341891689181),
-];
+/// Nodes of the rule on a panel.
+const NODES: usize = 8;
 
 impl Predictor for Hurdle {
     fn link(&self) -> Link {
@@ -208,10 +203,10 @@ impl Predictor for Hurdle {
         let width = self.above.scaling.width;
         let of_a = self.above.addends(x, control)?;
         let mut values = self.amount.addends(x, control)?;
-        let chunk = width.max(1);
+        let (chunk, rule) = (width.max(1), gauss_legendre::<NODES>());
         values.par_chunks_mut(chunk).zip(of_a.par_chunks(chunk)).with_min_len(64).try_for_each(|(b, a)| {
             control.check()?;
-            self.contribute(a, b);
+            self.contribute(a, b, &rule);
             Ok(())
         })?;
         Ok(Contributions { baseline: self.at(self.above.intercept, self.amount.intercept).0, width, values })

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::glm::{L1_REG, Linear, LinearModel, Loss, Penalty, Problem};
+use super::glm::{L1_REG, Linear, LinearModel, Penalty, Problem};
+use super::loss::Loss;
 use super::scaling::{Design, Scaling, TRANSFORM};
 use super::{Link, Task, Training};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Options};

@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 
-use super::glm::{Linear, LinearModel, Loss, Penalty, Problem};
+use super::glm::{Linear, LinearModel, Penalty, Problem};
 use super::linear_reg::needs_number;
+use super::loss::Loss;
 use super::scaling::{Scaling, TRANSFORM};
 use super::{Link, Training};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Options};

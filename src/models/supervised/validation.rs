@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Matrix;
+use crate::models::hash::{GOLDEN, split_mix, unit};
 use crate::models::metrics::{roc_auc, spearman};
 
 /// A column that alone orders the labels this well has probably seen them.
@@ -10,17 +11,10 @@ const TOO_GOOD: f64 = 0.99;
 /// Rows of either class, or rows in all, below which a column may order them by chance.
 const FEWEST: usize = 10;
 
-/// The finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA '14).
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
 /// A number in [0, 1) of a key and a seed.
 fn place(hash: u64, seed: u64) -> f64 {
-    (mix(mix(hash) ^ mix(!seed)) >> 11) as f64 / (1_u64 << 53) as f64
+    let mix = |x: u64| split_mix(x.wrapping_add(GOLDEN));
+    unit(mix(mix(hash) ^ mix(!seed)))
 }
 
 /// Whether the rows of a key (its hash) are in the test part: always the same for a key and a seed, and a larger fraction keeps those of a smaller one.
