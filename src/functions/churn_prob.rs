@@ -12,20 +12,18 @@ use crate::models::supervised::{Definition, Supervised, Task};
 #[derive(Debug)]
 pub struct ChurnProb;
 
+pub const CHURN_MODEL: Argument = Argument {
+    name: "model",
+    kind: ArgKind::Model,
+    default: Some("auto"),
+    about: "a model of purchases, or one made by CREATE MODEL ... PREDICT; default: the auto model",
+};
+
 static SPEC: FunctionSpec = FunctionSpec {
     name: "churn_prob",
     section: "Churn",
     form: Form::Scalar,
-    arguments: &[
-        USER,
-        horizon("90"),
-        Argument {
-            name: "model",
-            kind: ArgKind::Model,
-            default: Some("auto"),
-            about: "a model of purchases, or one made by CREATE MODEL ... PREDICT; default: the auto model",
-        },
-    ],
+    arguments: &[USER, horizon("90"), CHURN_MODEL],
     returns: "Float64",
     unit: "probability",
     columns: &[],
@@ -44,14 +42,17 @@ static SPEC: FunctionSpec = FunctionSpec {
     example: "SELECT user_id, round(churn_prob(user_id), 4) AS churn_90d FROM customers() ORDER BY churn_prob(user_id) DESC, user_id LIMIT 3",
 };
 
+/// The horizon unless told otherwise.
+pub const DAYS: f64 = 90.0;
+
 /// Fewest customers with a purchase, and lengths of the horizon that the log must have, to learn from.
 const FEWEST: usize = 1_000;
 const WINDOWS: f64 = 5.0;
 
 /// The learned model behind a call: that which is named, or the auto model of its horizon; `None` where the closed form answers.
-pub async fn learned(pin: &dyn Pin, args: &CallArgs) -> Result<Option<Arc<Versioned<Supervised>>>> {
+pub async fn learned(pin: &dyn Pin, args: &CallArgs, default_days: f64) -> Result<Option<Arc<Versioned<Supervised>>>> {
     let snapshot = pin.snapshot().await?;
-    let days = args.days("horizon", snapshot.as_of_us, 90.0);
+    let days = args.days("horizon", snapshot.as_of_us, default_days);
     if let Some(name) = args.text("model").filter(|n| *n != "auto") {
         let supervised = |v: &crate::store::VersionInfo| v.family == Family::Supervised.name();
         if !pin.store().model(name).as_ref().and_then(|m| m.active_version()).is_some_and(supervised) {
@@ -91,14 +92,18 @@ impl CustomerFunction for ChurnProb {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        if let Some(fitted) = learned(pin, args).await? {
-            return of_model(pin, fitted, |model, frame, control| {
-                Ok(model.predict(&frame.table, control).map_err(fit_error)?.into_iter().map(Some).collect())
-            })
-            .await;
-        }
-        let days = args.days("horizon", pin.snapshot().await?.as_of_us, 90.0);
-        by_lifetime(pin, args.text("model"), move |model, _, counts, control| model.purchases.p_no_purchase_all(counts, days, control))
-            .await
+        no_purchase(pin, args, DAYS).await
     }
+}
+
+/// P(no purchase within the horizon) of every customer.
+pub async fn no_purchase(pin: &dyn Pin, args: &CallArgs, default_days: f64) -> Result<Kernel> {
+    if let Some(fitted) = learned(pin, args, default_days).await? {
+        return of_model(pin, fitted, |model, frame, control| {
+            Ok(model.predict(&frame.table, control).map_err(fit_error)?.into_iter().map(Some).collect())
+        })
+        .await;
+    }
+    let days = args.days("horizon", pin.snapshot().await?.as_of_us, default_days);
+    by_lifetime(pin, args.text("model"), move |model, _, counts, control| model.purchases.p_no_purchase_all(counts, days, control)).await
 }

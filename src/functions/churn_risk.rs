@@ -1,7 +1,7 @@
 //! `churn_risk(user_id)`: churn probability in three classes.
 
-use super::churn_prob::ChurnProb;
-use super::common::{MODEL, NULLS, USER, floats, horizon, values};
+use super::churn_prob::{CHURN_MODEL, ChurnProb};
+use super::common::{NULLS, USER, floats, horizon, values};
 use super::prelude::*;
 use datafusion::arrow::array::StringArray;
 use datafusion::common::internal_err;
@@ -13,7 +13,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "churn_risk",
     section: "Churn",
     form: Form::Scalar,
-    arguments: &[USER, horizon("90"), MODEL],
+    arguments: &[USER, horizon("90"), CHURN_MODEL],
     returns: "Utf8",
     unit: "",
     columns: &[],

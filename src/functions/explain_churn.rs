@@ -2,7 +2,7 @@
 
 use datafusion::arrow::array::{Array, ArrayRef};
 
-use super::churn_prob::learned;
+use super::churn_prob::{DAYS, learned};
 use super::common::{USER, horizon};
 use super::customer::Lists;
 use super::explain_predict::Explainer;
@@ -87,7 +87,7 @@ impl CustomerFunction for ExplainChurn {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        let Some(fitted) = learned(pin, args).await? else {
+        let Some(fitted) = learned(pin, args, DAYS).await? else {
             let why = "explain_churn(): there is too little to learn churn from, and churn_prob() answers by the closed form, which explain_clv() explains";
             return Err(fit_error(ModelError::TooLittleData(why.into())));
         };

@@ -1,6 +1,10 @@
 //! `purchase_prob(user_id)`: probability of a purchase.
 
-use super::common::{BG_NBD, FHL, MODEL, NULLS, USER, by_lifetime, horizon};
+use datafusion::arrow::array::Float64Array;
+use datafusion::common::internal_err;
+
+use super::churn_prob::{CHURN_MODEL, no_purchase};
+use super::common::{FHL, NULLS, USER, floats, horizon, values};
 use super::prelude::*;
 
 #[derive(Debug)]
@@ -10,14 +14,17 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "purchase_prob",
     section: "Customer value",
     form: Form::Scalar,
-    arguments: &[USER, horizon("30"), MODEL],
+    arguments: &[USER, horizon("30"), CHURN_MODEL],
     returns: "Float64",
     unit: "probability",
     columns: &[],
     summary: "Probability of at least one purchase within the horizon.",
-    behaviour: &["In [0, 1].", "1 − churn_prob of the same horizon."],
+    behaviour: &[
+        "In [0, 1].",
+        "1 − churn_prob of the same horizon and model: learned where there is enough to learn from, by the lifetime model elsewhere.",
+    ],
     nulls: NULLS,
-    method: BG_NBD,
+    method: "1 − churn_prob(user_id, horizon)",
     source: FHL,
     limits: "",
     example: "SELECT user_id, round(purchase_prob(user_id, 30), 4) AS p FROM customers() ORDER BY p DESC, user_id LIMIT 3",
@@ -34,10 +41,8 @@ impl CustomerFunction for PurchaseProb {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        let days = args.days("horizon", pin.snapshot().await?.as_of_us, 30.0);
-        by_lifetime(pin, args.text("model"), move |model, _, counts, control| {
-            Ok(model.purchases.p_no_purchase_all(counts, days, control)?.into_iter().map(|p| 1.0 - p).collect())
-        })
-        .await
+        let none = no_purchase(pin, args, 30.0).await?;
+        let Some(none) = floats(&none) else { return internal_err!("churn_prob is Float64") };
+        Ok(values(none.iter().map(|p| p.map(|p| 1.0 - p)).collect::<Float64Array>()))
     }
 }

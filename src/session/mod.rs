@@ -14,6 +14,7 @@ mod margins;
 mod model_statements;
 mod pin;
 mod prepared;
+mod resolution;
 pub mod split;
 mod statement;
 mod supervised;

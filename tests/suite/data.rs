@@ -59,10 +59,16 @@ async fn columns(s: &Session, sql: &str) -> Vec<Vec<f64>> {
     b.columns().iter().map(|c| cast(c, &DataType::Float64).unwrap().as_primitive::<Float64Type>().values().to_vec()).collect()
 }
 
-/// A row of a table in docs/methods.md has these cells, whatever is printed bold.
-fn is_documented(row: &str) {
+/// Rows of tables in docs/methods.md have these cells, whatever is printed bold.
+fn are_documented(rows: &[String]) {
     let methods = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/methods.md")).unwrap();
-    assert!(methods.replace("**", "").contains(row), "docs/methods.md has no: {row}");
+    let methods = methods.replace("**", "");
+    let missing: Vec<&String> = rows.iter().filter(|row| !methods.contains(*row)).collect();
+    assert!(missing.is_empty(), "docs/methods.md has no:\n{missing:#?}");
+}
+
+fn is_documented(row: &str) {
+    are_documented(&[row.into()]);
 }
 
 /// The predicted total less the actual one, as it is printed.
@@ -397,13 +403,13 @@ fn cells(figures: &[f64]) -> String {
 }
 
 /// A row of the table of labels in docs/methods.md: what evaluate() says of a model that is made here.
-async fn label_is_documented(s: &Session, what: &str, label: &str, kind: &str) {
+async fn label_row(s: &Session, what: &str, label: &str, kind: &str) -> String {
     let model = format!("CREATE OR REPLACE MODEL m PREDICT {label} FOR EACH user_id WITH (model_type = '{kind}')");
     ask(s, &model).await;
     let of = |metric: &str| format!("max(value) FILTER (WHERE metric = '{metric}')");
     let sql = format!("SELECT {} FROM evaluate('m')", ["roc_auc", "pr_auc", "log_loss", "ece"].map(of).join(", "));
     let figures: Vec<f64> = columns(s, &sql).await.iter().map(|f| f[0]).collect();
-    is_documented(&format!("| {what} | `{kind}` | {} |", cells(&figures)));
+    format!("| {what} | `{kind}` | {} |", cells(&figures))
 }
 
 const CHURN_90: &str = "count(*) FILTER (WHERE event_type = 'purchase') = 0 WITHIN INTERVAL '90 days'";
@@ -416,12 +422,13 @@ async fn online_retail_labels_as_documented() {
     ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
     ask(&s, &format!("CREATE TABLE events AS SELECT user_id, order_id, item_id, ts, amount FROM ({PURCHASES})")).await;
     ask(&s, "SET tenure.as_of = '2011-12-08 23:59:59.999999'").await;
+    let mut rows = vec![];
     for kind in ["logistic_reg", "gbt", "averaged", "closed_form"] {
-        label_is_documented(&s, "no order in 90 days", CHURN_90, kind).await;
+        rows.push(label_row(&s, "no order in 90 days", CHURN_90, kind).await);
     }
     let buys = "count(*) FILTER (WHERE event_type = 'purchase') > 0 WITHIN INTERVAL '30 days'";
     for kind in ["logistic_reg", "gbt", "averaged"] {
-        label_is_documented(&s, "an order in 30 days", buys, kind).await;
+        rows.push(label_row(&s, "an order in 30 days", buys, kind).await);
     }
     for kind in ["hurdle", "tweedie_reg", "gbt"] {
         ask(
@@ -434,8 +441,9 @@ async fn online_retail_labels_as_documented() {
         let of = |metric: &str| format!("max(value) FILTER (WHERE metric = '{metric}')");
         let sql = format!("SELECT {} FROM evaluate('m')", ["mae", "spearman", "gini", "bias_pct"].map(of).join(", "));
         let f: Vec<f64> = columns(&s, &sql).await.iter().map(|f| f[0]).collect();
-        is_documented(&format!("| `{kind}` | {:.1} | {} | {:.1} % |", f[0], cells(&f[1..3]), f[3]));
+        rows.push(format!("| `{kind}` | {:.1} | {} | {:.1} % |", f[0], cells(&f[1..3]), f[3]));
     }
+    are_documented(&rows);
 }
 
 /// No purchase of the CDNOW cohort within 90 days of 1998-04-01.
@@ -446,9 +454,11 @@ async fn cdnow_labels_as_documented() {
     ask(&s, &format!("CREATE EXTERNAL TABLE cdnow STORED AS CSV LOCATION '{path}' OPTIONS ('format.has_header' 'true')")).await;
     ask(&s, "CREATE VIEW events AS SELECT customer_id AS user_id, date AS ts, sales AS amount FROM cdnow").await;
     ask(&s, "SET tenure.as_of = '1998-06-29'").await;
+    let mut rows = vec![];
     for kind in ["logistic_reg", "averaged"] {
-        label_is_documented(&s, "no purchase in 90 days", CHURN_90, kind).await;
+        rows.push(label_row(&s, "no purchase in 90 days", CHURN_90, kind).await);
     }
+    are_documented(&rows);
 }
 
 /// Telco customers: rows of a table, learned from and judged as the protocol's lists say.
@@ -461,6 +471,7 @@ async fn telco_is_foretold_as_documented() {
         ask(&s, &format!("CREATE EXTERNAL TABLE {table} STORED AS CSV LOCATION '{path}' OPTIONS ('format.has_header' 'true')")).await;
     }
     let of = |part: &str| format!("SELECT t.* FROM telco t JOIN {part} p ON p.user_id = t.\"customerID\"");
+    let mut rows = vec![];
     for kind in ["logistic_reg", "averaged", "gbt", "decision_tree", "naive_bayes"] {
         ask(&s, &format!("CREATE OR REPLACE MODEL m TARGET \"Churn\" WITH (model_type = '{kind}') AS {}", of("train"))).await;
         let sql = format!(
@@ -469,6 +480,7 @@ async fn telco_is_foretold_as_documented() {
             of("test")
         );
         let figures: Vec<f64> = columns(&s, &sql).await.iter().map(|f| f[0]).collect();
-        is_documented(&format!("| Telco, leaves | `{kind}` | {} |", cells(&figures)));
+        rows.push(format!("| Telco, leaves | `{kind}` | {} |", cells(&figures)));
     }
+    are_documented(&rows);
 }
