@@ -1,7 +1,7 @@
 //! What customers did besides the value of their purchases: how many events of each kind on which day, and when each first bought an item, in a category,
 //! through a channel.
 
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::compute::cast as cast_array;
 use datafusion::arrow::datatypes::{DataType, Int8Type, Int64Type};
 use datafusion::common::Result;
@@ -129,7 +129,7 @@ fn first_plan(snapshot: &Snapshot, column: &str) -> Result<LogicalPlan> {
 #[derive(Debug)]
 pub struct Categories {
     items: KeyIndex,
-    of: Vec<u32>,
+    by_item: Vec<u32>,
     names: KeyIndex,
 }
 
@@ -159,7 +159,18 @@ impl Categories {
         let (names, numbers) = categories.finish(&DataType::Utf8)?;
         let mut by_code = vec![NO_CODE; items.len()];
         codes.iter().zip(of).for_each(|(&code, category): (&u32, u32)| by_code[code as usize] = numbers[category as usize]);
-        Ok(Some(Self { items, of: by_code, names }))
+        Ok(Some(Self { items, by_item: by_code, names }))
+    }
+
+    /// The number of the category of each item, [`NO_CODE`] where it has none.
+    pub fn of(&self, items: &ArrayRef) -> Result<Vec<u32>> {
+        let of = |item: u32| if item == NO_CODE { NO_CODE } else { self.by_item[item as usize] };
+        Ok(self.items.lookup(items)?.into_iter().map(of).collect())
+    }
+
+    /// The categories by number, ascending.
+    pub fn names(&self) -> &ArrayRef {
+        &self.names.array
     }
 
     /// Which item has which category, in a number.
@@ -171,7 +182,7 @@ impl Categories {
                 hash = XxHash3_64::oneshot_with_seed(hash, key.as_bytes());
             }
         }
-        Ok(self.of.iter().fold(hash, |hash, code| XxHash3_64::oneshot_with_seed(hash, &code.to_le_bytes())))
+        Ok(self.by_item.iter().fold(hash, |hash, code| XxHash3_64::oneshot_with_seed(hash, &code.to_le_bytes())))
     }
 }
 
@@ -204,8 +215,8 @@ impl Activity {
                 let known = codes.iter().enumerate().filter(|(_, c)| **c != NO_CODE);
                 items.extend(known.clone().map(|(i, &code)| (code, clamped(days.value(i)), 1)));
                 if let Some(categories) = categories {
-                    let items = categories.items.lookup(b.column(1))?;
-                    let of = |i: usize| Some(items[i]).filter(|c| *c != NO_CODE).map(|c| categories.of[c as usize]);
+                    let numbers = categories.of(b.column(1))?;
+                    let of = |i: usize| Some(numbers[i]).filter(|c| *c != NO_CODE);
                     of_category.extend(known.filter_map(|(i, &code)| Some((code, of(i)?, clamped(days.value(i))))));
                 }
             }

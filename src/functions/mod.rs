@@ -3,6 +3,7 @@
 mod args;
 mod association_rules;
 mod backtest;
+mod bayes_propensity;
 mod calibration_curve;
 mod churn_prob;
 mod churn_risk;
@@ -93,6 +94,7 @@ pub use spec::{ArgKind, Argument, Form, FunctionSpec};
 
 /// Functions of one customer.
 pub static CUSTOMER_FUNCTIONS: &[&dyn CustomerFunction] = &[
+    &bayes_propensity::BayesPropensity,
     &churn_prob::ChurnProb,
     &churn_risk::ChurnRisk,
     &clv::Clv,

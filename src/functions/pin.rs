@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::TenureConfig;
 use crate::events::Snapshot;
-use crate::features::{Activity, Customers, Frame, Interactions, OrderBaskets, UserCovariates};
+use crate::features::{Activity, Categories, Customers, Frame, Interactions, OrderBaskets, UserCovariates};
 use crate::models::Control;
 use crate::models::lifetime::{Calendar, Lifetime};
 use crate::models::recommend::ItemModel;
@@ -104,6 +104,8 @@ pub trait Pin: Send + Sync {
     async fn interactions(&self) -> Result<Arc<Interactions>>;
     /// The orders as baskets of items.
     async fn baskets(&self) -> Result<Arc<OrderBaskets>>;
+    /// The categories of items, where the relation `items` has them, and a number for what they are.
+    async fn categories(&self) -> Result<Arc<(Option<Categories>, u64)>>;
     async fn activity(&self) -> Result<Arc<Activity>>;
     /// The supervised model of that name.
     async fn supervised(&self, model: &str) -> Result<Arc<Versioned<Supervised>>>;

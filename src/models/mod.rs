@@ -9,6 +9,7 @@ pub mod lifetime;
 pub mod metrics;
 mod options;
 mod parts;
+pub mod propensity;
 pub mod recommend;
 pub mod segment;
 pub mod supervised;

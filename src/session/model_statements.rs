@@ -1,13 +1,14 @@
-//! CREATE, REFRESH, ALTER, DROP, SHOW and DESCRIBE MODEL.
+//! CREATE, REFRESH, ALTER, DROP, EXPORT, IMPORT, SHOW and DESCRIBE MODEL.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::catalog::{Session as EngineSession, TableProvider};
+use datafusion::catalog::{MemTable, Session as EngineSession, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
@@ -16,14 +17,14 @@ use futures::FutureExt;
 
 use super::Session;
 use super::engine::Engine;
-use super::fitting::{self, known_type};
+use super::fitting::{self, Fitted, known_type};
 use super::pin::QueryPin;
 use super::statement::{Change, Statement};
 use crate::events::quote;
 use crate::functions::{LazyExec, MakeRows, model_record};
 use crate::models::supervised::Definition;
 use crate::models::{Family, MODEL_TYPES, Options};
-use crate::store::{Existing, Origin, StoreError, VersionInfo};
+use crate::store::{Existing, Origin, StoreError, VersionInfo, export, import};
 
 fn stored(e: StoreError) -> DataFusionError {
     DataFusionError::External(Box::new(e))
@@ -119,6 +120,27 @@ impl Session {
                 }
                 nothing()
             }
+            Statement::ExportModel { name, version, path } => {
+                let record = model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
+                let number = version.unwrap_or(record.active);
+                let parts = store.load(&name, number).map_err(stored)?;
+                let Some(v) = record.versions.iter().find(|v| v.version == number) else {
+                    return plan_err!("model '{name}' has no version {number}");
+                };
+                let size = export(Path::new(&path), &name, v, &parts).map_err(stored)?;
+                let text = |t: String| Arc::new(StringArray::from(vec![t])) as ArrayRef;
+                let int = |n: u64| Arc::new(Int64Array::from(vec![n as i64])) as ArrayRef;
+                let columns = [("model", text(name)), ("version", int(number.into())), ("path", text(path)), ("size_bytes", int(size))];
+                rows("export", RecordBatch::try_from_iter(columns)?)
+            }
+            Statement::ImportModel { name, path } => {
+                not_automatic(&name)?;
+                let (info, parts) = import(Path::new(&path)).map_err(stored)?;
+                // What this program cannot read is refused now, not when it is asked.
+                Fitted::from_parts(&name, &info, &parts)?;
+                let info = store.add_version(&name, Origin::Import, info, &parts, true, Existing::Create).map_err(stored)?;
+                rows("import", result(&name, "imported", &info)?)
+            }
             Statement::ShowModels { like } => {
                 let filter = like.map(|p| format!(" WHERE name LIKE '{}'", p.replace('\'', "''"))).unwrap_or_default();
                 self.select(&format!("SELECT * FROM models(){filter} ORDER BY name")).await
@@ -171,6 +193,12 @@ fn not_automatic(name: &str) -> Result<()> {
         return plan_err!("'auto' and names that begin with auto_ belong to the auto models: choose another");
     }
     Ok(())
+}
+
+/// A plan of rows that are there.
+fn rows(name: &str, rows: RecordBatch) -> Result<LogicalPlan> {
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+    LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?.build()
 }
 
 /// A plan without columns and rows.

@@ -175,20 +175,6 @@ impl QueryPin {
         Ok(format!("{:?} {active:?} {rules} {margins} {queries} {known}", self.config))
     }
 
-    /// The categories of items, and a number for them; read once.
-    async fn categories(&self) -> Result<Arc<(Option<Categories>, u64)>> {
-        let read = async {
-            let ctx = SessionContext::new_with_state(self.state.clone());
-            if ctx.table_exist(ITEMS)? {
-                refuse_calls(ctx.table(ITEMS).await?.logical_plan(), ITEMS)?;
-            }
-            let categories = Categories::read(&self.state).await?;
-            let hash = categories.as_ref().map_or(Ok(0), Categories::fingerprint)?;
-            Ok((categories, hash))
-        };
-        self.memo.get("categories".into(), read).await
-    }
-
     async fn rules(&self, relation: &str) -> Result<Vec<crate::models::segment::Rule>> {
         let ctx = SessionContext::new_with_state(self.state.clone());
         let read = async {
@@ -270,6 +256,19 @@ impl Pin for QueryPin {
         let (data, customers, interactions) = (self.data().await?, self.customers().await?, self.interactions().await?);
         let read = || OrderBaskets::read(&self.state, &data.snapshot, &customers, Arc::clone(&interactions));
         self.read_once(&data.baskets, "reading baskets", read).await
+    }
+
+    async fn categories(&self) -> Result<Arc<(Option<Categories>, u64)>> {
+        let read = async {
+            let ctx = SessionContext::new_with_state(self.state.clone());
+            if ctx.table_exist(ITEMS)? {
+                refuse_calls(ctx.table(ITEMS).await?.logical_plan(), ITEMS)?;
+            }
+            let categories = Categories::read(&self.state).await?;
+            let hash = categories.as_ref().map_or(Ok(0), Categories::fingerprint)?;
+            Ok((categories, hash))
+        };
+        self.memo.get("categories".into(), read).await
     }
 
     async fn activity(&self) -> Result<Arc<Activity>> {

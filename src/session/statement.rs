@@ -43,6 +43,15 @@ pub enum Statement {
         if_exists: bool,
         version: Option<u32>,
     },
+    ExportModel {
+        name: String,
+        version: Option<u32>,
+        path: String,
+    },
+    ImportModel {
+        name: String,
+        path: String,
+    },
     ShowModels {
         like: Option<String>,
     },
@@ -210,14 +219,15 @@ impl Parser<'_> {
             let version = if self.take(&["version"]) { Some(self.version()?) } else { None };
             return Ok(Statement::DescribeModel { name, version });
         }
-        for later in [
-            &["export", "model"][..],
-            &["import", "model"],
-            &["forget", "user"],
-            &["create", "privacy"],
-            &["drop", "privacy"],
-            &["show", "privacy"],
-        ] {
+        if self.take(&["export", "model"]) {
+            let name = self.name()?;
+            let version = if self.take(&["version"]) { Some(self.version()?) } else { None };
+            return Ok(Statement::ExportModel { name, version, path: self.path("to")? });
+        }
+        if self.take(&["import", "model"]) {
+            return Ok(Statement::ImportModel { name: self.name()?, path: self.path("from")? });
+        }
+        for later in [&["forget", "user"][..], &["create", "privacy"], &["drop", "privacy"], &["show", "privacy"]] {
             if self.words(later) {
                 return plan_err!("{} is not available in this version", later.join(" ").to_uppercase());
             }
@@ -233,6 +243,14 @@ impl Parser<'_> {
         let mut statement = self.df.parse_statement()?;
         prepare(&mut statement)?;
         Ok(Statement::Engine(Box::new(statement)))
+    }
+
+    /// TO 'path', FROM 'path'
+    fn path(&mut self, word: &str) -> Result<String> {
+        if !self.take(&[word]) {
+            return self.expected(&format!("{} 'path'", word.to_uppercase()));
+        }
+        self.text("a path in quotes")
     }
 
     /// EXPLAIN of one of our statements; any other EXPLAIN is left to the engine's parser.

@@ -16,13 +16,7 @@ use crate::models::{Column, Part};
 
 /// Writes a part to a new file, synced; returns its length and checksum.
 pub fn write(path: &Path, part: &Part) -> Result<(u64, u64), StoreError> {
-    let columns: Vec<(&str, ArrayRef)> = part.columns.iter().map(|(n, c)| (n.as_str(), array(c))).collect();
-    let written = RecordBatch::try_from_iter(columns).and_then(|batch| {
-        let mut bytes = vec![];
-        let mut writer = FileWriter::try_new(&mut bytes, &batch.schema())?;
-        writer.write(&batch)?;
-        writer.finish()?;
-        drop(writer);
+    let written = to_bytes(part).and_then(|bytes| {
         let mut file = File::create(path)?;
         std::io::Write::write_all(&mut file, &bytes)?;
         file.sync_all()?;
@@ -34,18 +28,31 @@ pub fn write(path: &Path, part: &Part) -> Result<(u64, u64), StoreError> {
     })
 }
 
+/// A part as an Arrow file.
+pub fn to_bytes(part: &Part) -> Result<Vec<u8>, ArrowError> {
+    let batch = RecordBatch::try_from_iter(part.columns.iter().map(|(n, c)| (n.as_str(), array(c))))?;
+    let mut writer = FileWriter::try_new(vec![], &batch.schema())?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    writer.into_inner()
+}
+
 /// Reads a part and checks it.
 pub fn read(path: &Path, name: &str, checksum: u64) -> Result<Part, StoreError> {
-    let damaged = |why: String| StoreError::Damaged { path: path.into(), why };
     let bytes = std::fs::read(path).map_err(|e| StoreError::io("read", path, &e))?;
+    from_bytes(bytes, name, checksum).map_err(|why| StoreError::Damaged { path: path.into(), why })
+}
+
+/// The part in an Arrow file, or what is wrong with it.
+pub fn from_bytes(bytes: Vec<u8>, name: &str, checksum: u64) -> Result<Part, String> {
     if XxHash3_64::oneshot(&bytes) != checksum {
-        return Err(damaged("its checksum does not hold".into()));
+        return Err("its checksum does not hold".into());
     }
-    let mut reader = FileReader::try_new(std::io::Cursor::new(bytes), None).map_err(|e| damaged(e.to_string()))?;
-    let batch = reader.next().ok_or_else(|| damaged("no rows".into()))?.map_err(|e| damaged(e.to_string()))?;
+    let mut reader = FileReader::try_new(std::io::Cursor::new(bytes), None).map_err(|e| e.to_string())?;
+    let batch = reader.next().ok_or("no rows")?.map_err(|e| e.to_string())?;
     let columns: Option<Vec<(String, Column)>> =
         batch.schema().fields().iter().zip(batch.columns()).map(|(f, a)| Some((f.name().clone(), column(a)?))).collect();
-    Ok(Part { name: name.into(), columns: columns.ok_or_else(|| damaged("a column of an unexpected type".into()))? })
+    Ok(Part { name: name.into(), columns: columns.ok_or("a column of an unexpected type")? })
 }
 
 fn array(column: &Column) -> ArrayRef {

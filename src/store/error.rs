@@ -17,6 +17,10 @@ pub enum StoreError {
     Locked { path: PathBuf, holder: String },
     #[error("damaged file '{}': {why}", path.display())]
     Damaged { path: PathBuf, why: String },
+    #[error("'{}' is no model: IMPORT MODEL reads what EXPORT MODEL name TO 'path' has written", path.display())]
+    NotAModel { path: PathBuf },
+    #[error("'{}' is of form {form}, which this program is too old for: update tenure", path.display())]
+    NewerModel { path: PathBuf, form: u64 },
     #[error("{source}. Other versions: ALTER MODEL {name} SET ACTIVE VERSION n; or REFRESH MODEL {name}")]
     DamagedModel { name: String, source: Box<StoreError> },
     #[error("there is no model '{name}'")]

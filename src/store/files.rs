@@ -31,12 +31,17 @@ pub fn unused(path: &Path, word: &str) -> PathBuf {
     aside
 }
 
+/// The folder that a file lies in: the current one where the path names none.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes a directory that is there after a crash; one that exists is left alone.
 pub fn create_dir(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {
         return Ok(());
     }
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder_of(dir);
     create_dir(parent)?;
     match fs::create_dir(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("create", dir, &e)),
@@ -63,25 +68,34 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> io::Result
         let _ = fs::remove_file(&part);
         return Err(StoreError::io("write", path, &e));
     }
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_dir(folder_of(path))
 }
 
 /// JSON with a checksum line before it.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let body = serde_json::to_string_pretty(value).map_err(|e| StoreError::io("write", path, &io::Error::other(e)))?;
-    write_atomically(path, |f| write!(f, "// xxh3 {:016x}\n{body}\n", XxHash3_64::oneshot(body.as_bytes())))
+    let text = to_json(value).map_err(|e| StoreError::io("write", path, &e))?;
+    write_atomically(path, |f| f.write_all(text.as_bytes()))
+}
+
+pub fn to_json(value: &impl Serialize) -> io::Result<String> {
+    let body = serde_json::to_string_pretty(value)?;
+    Ok(format!("// xxh3 {:016x}\n{body}\n", XxHash3_64::oneshot(body.as_bytes())))
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let text = fs::read_to_string(path).map_err(|e| StoreError::io("read", path, &e))?;
-    let damaged = |why: &str| StoreError::Damaged { path: path.into(), why: why.into() };
-    let (head, body) = text.split_once('\n').ok_or_else(|| damaged("no checksum"))?;
-    let sum = head.strip_prefix("// xxh3 ").ok_or_else(|| damaged("no checksum"))?;
+    from_json(&text).map_err(|why| StoreError::Damaged { path: path.into(), why })
+}
+
+/// What a text made by [`to_json`] says, or what is wrong with it.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let (head, body) = text.split_once('\n').ok_or("no checksum")?;
+    let sum = head.strip_prefix("// xxh3 ").ok_or("no checksum")?;
     let body = body.trim_end_matches('\n');
     if format!("{:016x}", XxHash3_64::oneshot(body.as_bytes())) != sum {
-        return Err(damaged("its checksum does not hold"));
+        return Err("its checksum does not hold".into());
     }
-    serde_json::from_str(body).map_err(|e| damaged(&e.to_string()))
+    serde_json::from_str(body).map_err(|e| e.to_string())
 }
 
 /// Names in a directory, sorted; none when it is not there.

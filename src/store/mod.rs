@@ -12,6 +12,7 @@
 //! Every file is written beside its place, synced, and renamed into it. Readers take no lock: a manifest names only what is
 //! there whole. A writer holds the lock while it reads the state anew, changes it and writes it.
 
+mod archive;
 mod arrow;
 mod catalog;
 mod error;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use archive::{export, import};
 use catalog::Catalog;
 pub use catalog::{RelationKind, SavedRelation};
 pub use error::StoreError;
@@ -205,7 +207,7 @@ impl Store {
                 return Err(StoreError::Replaced { name: name.into() });
             }
             std::fs::rename(finished, part).map_err(|e| StoreError::io("write", part, &e))?;
-            files::sync_dir(part.parent().unwrap_or(Path::new(".")))
+            files::sync_dir(files::folder_of(part))
         })
     }
 

@@ -484,3 +484,51 @@ async fn telco_is_foretold_as_documented() {
     }
     are_documented(&rows);
 }
+
+/// Whoever bought an item within 7 days: do they buy it again within 30? 35 Mondays of Online Retail II.
+#[tokio::test(flavor = "multi_thread")]
+async fn bayes_counts_of_replenishment_are_exact() {
+    let files = ["online_retail_II/online_retail_II.parquet", "../protocols/D1_or2_replenish_bayes.csv"].map(data);
+    let [Some(path), Some(expected)] = files else { return };
+    let s = session(2, 8192).await;
+    ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
+    ask(&s, &format!("CREATE TABLE events AS SELECT user_id, order_id, item_id, ts, amount FROM ({PURCHASES})")).await;
+    ask(&s, &format!("CREATE EXTERNAL TABLE expected STORED AS CSV LOCATION '{expected}' OPTIONS ('format.has_header' 'true')")).await;
+    ask(&s, "SET tenure.as_of = '2011-11-30'").await;
+    let f = columns(
+        &s,
+        "SELECT count(*), count(*) FILTER (WHERE p['n']['trials'] = n_trials AND p['n']['evidence'] = n_bought_past7 AND p['n']['purchase'] = n_buy_next30 AND p['n']['both'] = n_both),
+           sum(p['n']['both']), sum(p['n']['evidence']), max(abs(p['posterior'] - bayes_rhs)), max(abs(p['likelihood'] * p['prior'] / p['evidence'] - p['posterior'])), max(abs(p['lift'] - lift))
+         FROM (SELECT e.*, bayes_propensity((SELECT min(user_id) FROM events), stock_code, evidence => 'purchase', window => 7, horizon => 30, cutoffs => 35) AS p FROM expected e)",
+    )
+    .await;
+    let figures: Vec<f64> = f.iter().map(|c| c[0]).collect();
+    assert_eq!(figures[..4], [3498.0, 3498.0, 27961.0, 239036.0]);
+    assert!(figures[4..6].iter().all(|e| *e < 1e-12) && figures[6] < 1e-9, "{figures:?}");
+}
+
+/// Whoever views a category: do they buy in it?
+#[tokio::test(flavor = "multi_thread")]
+async fn bayes_counts_of_categories_are_exact() {
+    let files = ["rees46_sample/events.parquet", "../protocols/D2_rees46_category_bayes.csv"].map(data);
+    let [Some(path), Some(expected)] = files else { return };
+    let s = session(2, 8192).await;
+    ask(&s, &format!("CREATE EXTERNAL TABLE log STORED AS PARQUET LOCATION '{path}'")).await;
+    ask(
+        &s,
+        "CREATE VIEW events AS SELECT user_id, product_id AS item_id, event_type, to_timestamp(replace(event_time, ' UTC', '')) AS ts, price AS amount FROM log",
+    )
+    .await;
+    ask(&s, "CREATE VIEW items AS SELECT DISTINCT product_id AS item_id, category_id AS category FROM log").await;
+    ask(&s, &format!("CREATE EXTERNAL TABLE expected STORED AS CSV LOCATION '{expected}' OPTIONS ('format.has_header' 'true')")).await;
+    let f = columns(
+        &s,
+        "SELECT count(*), count(*) FILTER (WHERE p['n']['trials'] = n_users AND p['n']['evidence'] = n_viewed AND p['n']['purchase'] = n_bought AND p['n']['both'] = n_view_then_buy),
+           max(abs(p['posterior'] - p_buy_given_view)), max(abs(p['smoothed'] - laplace)), max(abs(p['prior'] - p_buy))
+         FROM (SELECT e.*, bayes_propensity((SELECT min(user_id) FROM log), category_id, by => 'category', window => 'infinity', horizon => 'infinity') AS p FROM expected e)",
+    )
+    .await;
+    let figures: Vec<f64> = f.iter().map(|c| c[0]).collect();
+    assert_eq!(figures[..2], [434.0, 434.0]);
+    assert!(figures[2..].iter().all(|e| *e < 1e-12), "{figures:?}");
+}

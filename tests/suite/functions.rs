@@ -203,12 +203,15 @@ async fn the_tutorial_runs() {
     let blocks = tutorial.split("```sql\n").skip(1).map(|b| b.split("```").next().unwrap());
     let s = session(2, 8192).await;
     for block in blocks.filter(|b| !b.contains("sales.parquet")) {
-        let here = block.replace("'recommendations.parquet'", &format!("'{}/r.parquet'", dir.path().display()));
+        let mut here = block.to_owned();
+        for file in ["recommendations.parquet", "steady.tar"] {
+            here = here.replace(&format!("'{file}'"), &format!("'{}'", dir.path().join(file).display()));
+        }
         for statement in tenure::session::split::split(&here) {
             ask(&s, statement.text).await;
         }
     }
-    assert!(dir.path().join("r.parquet").exists());
+    assert!(dir.path().join("recommendations.parquet").exists());
 }
 
 /// The README's example has the answers that stand below its statements.

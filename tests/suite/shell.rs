@@ -101,6 +101,18 @@ fn included_files_are_found_beside_the_file_that_includes_them() {
 }
 
 #[test]
+fn a_model_is_a_file_beside_the_script() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = "CREATE TABLE events AS SELECT * FROM simulate_shop(users => 100, days => 100)";
+    let made = format!("{events}; CREATE MODEL m WITH (model_type = 'bg_nbd'); EXPORT MODEL m TO 'm.tar'");
+    let out = program().current_dir(dir.path()).args(["-c", &made]).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let asked = format!("{events}; IMPORT MODEL n FROM 'm.tar'; SELECT clv('u0000001', model => 'n') > 0 AS worth");
+    let out = program().current_dir(dir.path()).args(["--format", "csv", "-c", &asked]).output().unwrap();
+    assert!(text(&out.stdout).ends_with("worth\ntrue\n"), "{} {}", text(&out.stdout), text(&out.stderr));
+}
+
+#[test]
 fn every_row_is_written_in_every_format() {
     let sql = "SELECT value AS n, CASE WHEN value > 1 THEN 'a,\"b\"' END AS s FROM generate_series(1, 30000) ORDER BY 1";
     let written = |format| text(&run(&["--format", format, "-c", sql], "").stdout);

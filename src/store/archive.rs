@@ -1,0 +1,145 @@
+//! One version of a model in one file: a tar archive of `model.json` and an Arrow file for each of its tables.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
+
+use super::error::StoreError;
+use super::models::VersionInfo;
+use super::{arrow, files};
+use crate::models::Part;
+
+/// The form of the archive this program reads and writes.
+const FORM: u64 = 1;
+
+/// What an archive begins with.
+const HEAD: &str = "model.json";
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    form: u64,
+    /// Of the program that wrote it.
+    tenure: String,
+    name: String,
+    version: VersionInfo,
+    /// Name and checksum of each table.
+    tables: Vec<(String, u64)>,
+}
+
+/// Writes a version to a file, which is there whole or not at all; returns its length.
+///
+/// # Errors
+/// The disk.
+pub fn export(path: &Path, name: &str, version: &VersionInfo, parts: &[Part]) -> Result<u64, StoreError> {
+    let failed = |e: io::Error| StoreError::io("write", path, &e);
+    let mut tables = vec![];
+    for p in parts {
+        let bytes = arrow::to_bytes(p).map_err(|e| failed(io::Error::other(e)))?;
+        tables.push((p.name.clone(), XxHash3_64::oneshot(&bytes), bytes));
+    }
+    let head = Head {
+        form: FORM,
+        tenure: env!("CARGO_PKG_VERSION").into(),
+        name: name.into(),
+        version: version.clone(),
+        tables: tables.iter().map(|(name, sum, _)| (name.clone(), *sum)).collect(),
+    };
+    let head = files::to_json(&head).map_err(failed)?;
+    files::write_atomically(path, |file| {
+        let mut archive = tar::Builder::new(file);
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, bytes)
+        };
+        add(HEAD, head.as_bytes())?;
+        tables.iter().try_for_each(|(name, _, bytes)| add(&format!("{name}.arrow"), bytes))?;
+        archive.finish()
+    })?;
+    std::fs::metadata(path).map(|m| m.len()).map_err(failed)
+}
+
+/// The version that a file holds, and its tables.
+///
+/// # Errors
+/// No such file, one that is no archive of a model, one that is damaged, or of a newer form.
+pub fn import(path: &Path) -> Result<(VersionInfo, Vec<Part>), StoreError> {
+    let failed = |e: io::Error| StoreError::io("read", path, &e);
+    let damaged = |why: String| StoreError::Damaged { path: path.into(), why };
+    let foreign = || StoreError::NotAModel { path: path.into() };
+    let mut archive = tar::Archive::new(File::open(path).map_err(failed)?);
+    // A directory opens as a file does, and says so when it is read.
+    let mut entries = archive.entries().map_err(failed)?;
+    let mut next = |wanted: &str| -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(entry) = entries.next() else { return Ok(None) };
+        let Ok(mut entry) = entry else { return Ok(None) };
+        if entry.path_bytes() != wanted.as_bytes() {
+            return Ok(None);
+        }
+        let mut bytes = vec![];
+        entry.read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
+    };
+    let head = next(HEAD)?.and_then(|b| String::from_utf8(b).ok()).ok_or_else(foreign)?;
+    // A later form may have another head: its number is read first.
+    let form = files::from_json::<serde_json::Value>(&head).map_err(damaged)?.get("form").and_then(serde_json::Value::as_u64);
+    if form.is_some_and(|form| form > FORM) {
+        return Err(StoreError::NewerModel { path: path.into(), form: form.unwrap_or_default() });
+    }
+    let head: Head = files::from_json(&head).map_err(damaged)?;
+    let mut parts = vec![];
+    for (name, sum) in &head.tables {
+        let bytes = next(&format!("{name}.arrow"))?.ok_or_else(|| damaged(format!("it ends before its table '{name}'")))?;
+        parts.push(arrow::from_bytes(bytes, name, *sum).map_err(damaged)?);
+    }
+    Ok((head.version, parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Column;
+
+    #[test]
+    fn a_file_comes_back_and_a_damaged_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("客户.tar");
+        let parts = vec![
+            Part::new("a", vec![("x", Column::F64(vec![1.5, -0.0])), ("名", Column::Text(vec!["客".into(), String::new()]))]),
+            Part::new("b", vec![("n", Column::U32(vec![]))]),
+        ];
+        let version: VersionInfo = serde_json::from_value(serde_json::json!({
+            "version": 3, "model_type": "gbt", "family": "supervised", "target": "t", "horizon_days": 90.0, "options": {"seed": "42"},
+            "created_at_us": 1, "as_of_us": 2, "data_rows": 3, "data_fingerprint": "f", "users": 4, "train_from_us": null,
+            "train_to_us": null, "eval_from_us": null, "eval_to_us": null, "metric": "auc", "value": 0.5, "baseline_value": null,
+            "seconds": 0.25, "warnings": ["w"], "comment": null, "size_bytes": 9, "metrics": {"auc": 0.5}, "parameters": [["p", 0.1]]
+        }))
+        .unwrap();
+        let size = export(&path, "m", &version, &parts).unwrap();
+        assert_eq!(import(&path).unwrap(), (version, parts));
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len() as u64, size);
+        // What is read is what was written, or an error; some bytes of a header, and those that fill a block, mean nothing.
+        let whole = import(&path).unwrap();
+        let mut refused = 0;
+        for at in (0..bytes.len()).step_by(97) {
+            let mut broken = bytes.clone();
+            broken[at] ^= 0x55;
+            for tried in [&broken, &bytes[..at]] {
+                std::fs::write(&path, tried).unwrap();
+                match import(&path) {
+                    Ok(read) => assert_eq!(read, whole, "byte {at}"),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > bytes.len() / 97, "{refused}");
+        assert!(import(dir.path()).is_err() && import(&dir.path().join("no")).unwrap_err().to_string().contains("no"));
+        std::fs::write(&path, "user,ts\n1,2\n").unwrap();
+        assert!(import(&path).unwrap_err().to_string().contains("no model"), "{}", import(&path).unwrap_err());
+    }
+}
