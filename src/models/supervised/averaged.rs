@@ -100,7 +100,7 @@ mod tests {
         let x = Matrix { rows: 200, columns: vec![a, b] };
         let Make::Supervised { fit, read } = AVERAGED.make else { panic!("not supervised") };
         let (options, control) = (Options::new(&AVERAGED, &[]).unwrap(), Control::default());
-        let model = fit(Training { x: &x, y: &y, task: Task::Classification }, &options, &control).unwrap();
+        let model = fit(Training { x: &x, y: &y, task: Task::Classification, levels: &[] }, &options, &control).unwrap();
         let (scores, parts) = (model.scores(&x, &control).unwrap(), model.contributions(&x, &control).unwrap());
         for (row, score) in scores.iter().enumerate() {
             assert!((parts.baseline + parts.values[row * 2] + parts.values[row * 2 + 1] - score).abs() < 1e-9);

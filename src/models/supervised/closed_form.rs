@@ -19,13 +19,15 @@ pub static CLOSED_FORM: ModelType = ModelType {
                 let rate = training.y.iter().sum::<f64>() / training.y.len().max(1) as f64;
                 Ok(Arc::new(ClosedForm { rate }))
             }
-            _ => Err(ModelError::TooLittleData(
-                "closed_form foretells churn only: PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0, without TRANSFORM".into(),
-            )),
+            _ => Err(ModelError::TooLittleData(CHURN_ONLY.into())),
         },
         read: |parts| Ok(Arc::new(ClosedForm { rate: part(parts, "closed_form")?.number("rate")? })),
     },
 };
+
+/// The error of any other label.
+pub const CHURN_ONLY: &str =
+    "closed_form foretells churn only: PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0, without TRANSFORM";
 
 /// The feature it is.
 pub const CLOSED_FORM_FEATURE: &str = "bg_nbd_churn";

@@ -1,6 +1,7 @@
 //! From features to the columns of a matrix: fitted on what is learned from, and the same for what is scored.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Matrix;
 use super::table::{NO_LEVEL, Table, Values};
@@ -74,6 +75,7 @@ impl Encoder {
                 let mean = known.by_ref().map(|x| x / n as f64).sum();
                 Ok(Feature { name: name.into(), missing_share: (rows - n) as f64 / rows.max(1) as f64, mean, levels: None })
             }
+            Values::Level { codes, names } if are_numbers(names) => Self::feature(name, &Values::Number(as_numbers(codes, names)), rows),
             Values::Level { codes, names } => {
                 let mut counts = vec![0usize; names.len()];
                 codes.iter().filter(|c| **c != NO_LEVEL).for_each(|c| counts[*c as usize] += 1);
@@ -114,6 +116,16 @@ impl Encoder {
         self.features.iter().enumerate().flat_map(|(i, f)| std::iter::repeat_n(i, f.width())).collect()
     }
 
+    /// The columns of the levels of each feature that has levels.
+    pub fn levels(&self) -> Vec<Range<usize>> {
+        let mut from = 0;
+        let ranges = self.features.iter().map(|f| {
+            from += f.width();
+            from - f.width()..from
+        });
+        ranges.zip(&self.features).filter(|(_, f)| f.levels.is_some()).map(|(range, _)| range).collect()
+    }
+
     /// The matrix of a table: features by name, in any order; one that the table does not have is not known; a level that was not seen in training is
     /// none of the levels, or one of the others where there are such.
     pub fn matrix(&self, table: &Table) -> Matrix {
@@ -146,16 +158,27 @@ impl Encoder {
     }
 }
 
+/// A text as a number; NaN where it is none.
+fn number(text: &str) -> f64 {
+    text.trim().parse().ok().filter(|x: &f64| x.is_finite()).unwrap_or(f64::NAN)
+}
+
+/// Numbers may come as text.
+fn as_numbers(codes: &[u32], names: &[String]) -> Vec<f64> {
+    let parsed: Vec<f64> = names.iter().map(|n| number(n)).collect();
+    codes.iter().map(|&c| if c == NO_LEVEL { f64::NAN } else { parsed[c as usize] }).collect()
+}
+
+/// Whether texts are numbers and blanks, and more of them than there are columns for levels.
+fn are_numbers(names: &[String]) -> bool {
+    names.len() > MOST_LEVELS && names.iter().all(|n| n.trim().is_empty() || !number(n).is_nan())
+}
+
 fn encode(feature: &Feature, values: Option<&Values>, rows: usize) -> Vec<Vec<f64>> {
     let Some(levels) = &feature.levels else {
         let number = match values {
             Some(Values::Number(v)) => v.clone(),
-            // Numbers may come as text.
-            Some(Values::Level { codes, names }) => {
-                let parsed: Vec<f64> =
-                    names.iter().map(|n| n.trim().parse().ok().filter(|x: &f64| x.is_finite()).unwrap_or(f64::NAN)).collect();
-                codes.iter().map(|&c| if c == NO_LEVEL { f64::NAN } else { parsed[c as usize] }).collect()
-            }
+            Some(Values::Level { codes, names }) => as_numbers(codes, names),
             None => vec![f64::NAN; rows],
         };
         return vec![number];
@@ -211,7 +234,7 @@ mod tests {
         let (encoder, left_out) = Encoder::fit(&trained);
         assert_eq!(left_out, [("always".into(), "constant"), ("nothing".into(), "never known")]);
         assert_eq!(encoder.columns(), ["age", "plan=a", "plan=b", "plan=(missing)"]);
-        assert_eq!((encoder.owners(), encoder.features[0].mean), (vec![0, 1, 1, 1], 40.0));
+        assert_eq!((encoder.owners(), encoder.levels(), encoder.features[0].mean), (vec![0, 1, 1, 1], vec![1..4], 40.0));
         // Reordered, with an unseen level, an extra column, and the number as text.
         let other = table(vec![
             ("plan", text(&[Some("new"), Some("b"), None])),
@@ -228,11 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_are_numbers_and_blanks_are_numbers() {
+        let texts: Vec<String> = (0..40).map(|i| if i % 8 == 0 { " ".into() } else { format!("{i}.5") }).collect();
+        let texts = table(vec![("total", Values::levels(texts.iter().map(|t| Some(t.as_str()))))]);
+        let (encoder, left_out) = Encoder::fit(&texts);
+        assert!(left_out.is_empty() && encoder.features[0].levels.is_none());
+        assert_eq!(encoder.features[0].missing_share, 5.0 / 40.0);
+        let x = encoder.matrix(&texts);
+        assert!(x.columns[0][0].is_nan() && x.columns[0][39] == 39.5);
+        // A few numerals are names.
+        let few = table(vec![("grade", Values::levels((0..40).map(|i| Some(["1", "2", "3"][i % 3]))))]);
+        assert_eq!(Encoder::fit(&few).0.columns(), ["grade=1", "grade=2", "grade=3"]);
+    }
+
+    #[test]
     fn rare_levels_share_a_column_and_keys_are_left_out() {
         let names: Vec<String> = (0..400).map(|i| format!("l{:02}", if i < 300 { i % 30 } else { 30 + i % 50 })).collect();
         let (encoder, _) = Encoder::fit(&table(vec![("level", Values::levels(names.iter().map(|n| Some(n.as_str()))))]));
         assert_eq!(encoder.features[0].levels.as_ref().map(|l| (l.len(), l[30].clone())), Some((31, OTHER.to_owned())));
-        let keys: Vec<String> = (0..400).map(|i| i.to_string()).collect();
+        let keys: Vec<String> = (0..400).map(|i| format!("k{i}")).collect();
         let (encoder, left_out) = Encoder::fit(&table(vec![("key", Values::levels(keys.iter().map(|n| Some(n.as_str()))))]));
         assert!(encoder.features.is_empty() && left_out.len() == 1);
     }

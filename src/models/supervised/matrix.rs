@@ -1,5 +1,7 @@
 //! What is learned from.
 
+use std::ops::Range;
+
 /// Encoded features, column by column; NaN is a value that is not known. Never infinite.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matrix {
@@ -29,4 +31,6 @@ pub struct Training<'a> {
     pub x: &'a Matrix,
     pub y: &'a [f64],
     pub task: Task,
+    /// Columns that are the levels of one feature, at most one of which is 1 in a row.
+    pub levels: &'a [Range<usize>],
 }

@@ -38,7 +38,7 @@ mod validation;
 
 pub use averaged::AVERAGED;
 pub use calibration::{Calibration, CalibrationKind};
-pub use closed_form::{CLOSED_FORM, CLOSED_FORM_FEATURE};
+pub use closed_form::{CHURN_ONLY, CLOSED_FORM, CLOSED_FORM_FEATURE};
 pub use decision_tree::DECISION_TREE;
 pub use definition::{Definition, FeatureSql, NamedSql};
 pub use encoder::{Encoder, Feature, LeftOut};

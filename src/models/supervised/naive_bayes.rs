@@ -2,9 +2,9 @@
 //! is among label 1.
 //!
 //! A column of more than two values is normal within each label, as scikit-learn's `GaussianNB` has it (variances are raised by 1e-9 of the
-//! largest); one of two values is
-//! Bernoulli with Laplace smoothing. A value that is not known counts for nothing. Ranks well; its probabilities are far too sure where
-//! columns tell the same twice.
+//! largest), as it is or by its logarithm, whichever makes it likelier; one of two values is Bernoulli with Laplace smoothing; the levels of one feature are
+//! categorical with Laplace smoothing, as `CategoricalNB` has it: the level that a row has counts, once. A value that is not known, or a level that was not
+//! seen, counts for nothing. Ranks well; its probabilities are far too sure where columns tell the same twice.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub static NAIVE_BAYES: ModelType = ModelType {
             name: "smoothing",
             default: "1",
             allowed: Allowed::Number { least: 1e-6, most: 1e9 },
-            about: "rows added to either value of a column of two (Laplace)",
+            about: "rows added to either value of a column of two, and to each level of a feature (Laplace)",
         },
         TRANSFORM,
     ],
@@ -61,6 +61,10 @@ enum Likelihood {
         middle: f64,
         high: [f64; 2],
     },
+    /// One of the levels of a feature: its probability.
+    Level {
+        share: [f64; 2],
+    },
 }
 
 impl Likelihood {
@@ -70,6 +74,7 @@ impl Likelihood {
             Self::Nothing => [0.0; 2],
             Self::Normal { deviation, .. } => [(deviation[0] / deviation[1]).ln(); 2],
             Self::Two { high, .. } => [((1.0 - high[1]) / (1.0 - high[0])).ln(), (high[1] / high[0]).ln()],
+            Self::Level { share } => [0.0, (share[1] / share[0]).ln()],
         };
         move |x| match self {
             _ if x.is_nan() => 0.0,
@@ -80,6 +85,7 @@ impl Likelihood {
                 fixed[0] + 0.5 * (far(0) - far(1))
             }
             Self::Two { middle, .. } => fixed[usize::from(x >= middle)],
+            Self::Level { .. } => fixed[usize::from(x >= 0.5)],
         }
     }
 
@@ -89,6 +95,7 @@ impl Likelihood {
             Self::Normal { kind: Kind::Log, .. } => "ln_normal",
             Self::Normal { .. } => "normal",
             Self::Two { .. } => "two",
+            Self::Level { .. } => "level",
         }
     }
 }
@@ -127,7 +134,7 @@ fn likelihood(column: &[f64], y: &[f64], options: &Options) -> (Likelihood, f64)
         };
         return (Likelihood::Two { middle: 0.5 * least + 0.5 * most, high: of_label.each_ref().map(high) }, 0.0);
     }
-    let kind = Kind::chosen(column, options);
+    let kind = likelier(Kind::chosen(column, options), &of_label);
     of_label.iter_mut().flatten().for_each(|v| *v = kind.of(*v));
     let [(mean_0, variance_0), (mean_1, variance_1)] = of_label.each_ref().map(|values| moments(values));
     let share = of_label[1].len() as f64 / (of_label[0].len() + of_label[1].len()) as f64;
@@ -139,6 +146,29 @@ fn likelihood(column: &[f64], y: &[f64], options: &Options) -> (Likelihood, f64)
     (Likelihood::Normal { kind, mean: [mean_0, mean_1], deviation: [variance_0.sqrt(), variance_1.sqrt()] }, variance)
 }
 
+/// The logarithm where it may be taken and makes the values likelier than they are as they are; both normal within each label.
+fn likelier(may_be: Kind, of_label: &[Vec<f64>; 2]) -> Kind {
+    if may_be == Kind::Value {
+        return may_be;
+    }
+    let spread = |kind: Kind| -> f64 {
+        let of = |values: &Vec<f64>| values.len() as f64 * 0.5 * moments(&values.iter().map(|v| kind.of(*v)).collect::<Vec<_>>()).1.ln();
+        of_label.iter().map(of).sum()
+    };
+    // A density of ln(1 + |x|) is one of x by the derivative, 1 / (1 + |x|).
+    let derivative: f64 = of_label.iter().flatten().map(|v| v.abs().ln_1p()).sum();
+    if spread(Kind::Log) + derivative < spread(Kind::Value) { Kind::Log } else { Kind::Value }
+}
+
+/// The levels of a feature: of each, its share among both labels.
+fn levels(columns: &[Vec<f64>], y: &[f64], options: &Options) -> Vec<(Likelihood, f64)> {
+    let smoothing = options.number("smoothing");
+    let count = |column: &Vec<f64>, label: bool| column.iter().zip(y).filter(|(v, y)| **v >= 0.5 && (**y > 0.5) == label).count() as f64;
+    let counts: Vec<[f64; 2]> = columns.iter().map(|c| [count(c, false), count(c, true)]).collect();
+    let rows = [0, 1].map(|label| counts.iter().map(|c| c[label]).sum::<f64>() + smoothing * columns.len() as f64);
+    counts.iter().map(|c| (Likelihood::Level { share: [0, 1].map(|l| (c[l] + smoothing) / rows[l]) }, 0.0)).collect()
+}
+
 impl NaiveBayes {
     fn fit(training: Training<'_>, options: &Options, control: &Control) -> Result<Self, ModelError> {
         let [negatives, positives] = classes(NAME, training)?;
@@ -146,7 +176,8 @@ impl NaiveBayes {
         control.report(NAME, 0.0);
         let of_column = |column: &Vec<f64>| control.check().map(|()| likelihood(column, y, options));
         let fitted: Result<Vec<(Likelihood, f64)>, ModelError> = x.columns.par_iter().map(of_column).collect();
-        let fitted = fitted?;
+        let mut fitted = fitted?;
+        training.levels.iter().for_each(|range| fitted[range.clone()].copy_from_slice(&levels(&x.columns[range.clone()], y, options)));
         let raise = VARIANCE_SMOOTHING * fitted.iter().map(|(_, variance)| *variance).fold(0.0, f64::max);
         let raised = |(one, _)| match one {
             Likelihood::Normal { kind, mean, deviation } => {
@@ -190,6 +221,7 @@ impl NaiveBayes {
                         Ok(Likelihood::Normal { kind: if kinds[j] == "normal" { Kind::Value } else { Kind::Log }, mean: a, deviation: b })
                     }
                     "two" if a.iter().all(|p| *p > 0.0 && *p < 1.0) => Ok(Likelihood::Two { middle: b[0], high: a }),
+                    "level" if a.iter().all(|p| *p > 0.0 && *p <= 1.0) => Ok(Likelihood::Level { share: a }),
                     _ => Err(damaged("an unknown distribution")),
                 }
             })
@@ -243,7 +275,7 @@ impl Predictor for NaiveBayes {
     }
 
     /// Of a normal column, the means and standard deviations (of its logarithm where that is taken) among both labels; of one of two
-    /// values, the probability of the higher.
+    /// values, the probability of the higher; of a level, its probability.
     fn parameters(&self, columns: &[String]) -> Vec<(String, f64)> {
         let mut all = vec![("prior_log_odds".to_owned(), self.prior)];
         for (name, one) in columns.iter().zip(&self.columns) {
@@ -256,7 +288,9 @@ impl Predictor for NaiveBayes {
                         all.push((format!("{name}.sd_{label}"), deviation[label]));
                     }
                 }
-                Likelihood::Two { high, .. } => all.extend([0, 1].map(|label| (format!("{name}.p_{label}"), high[label]))),
+                Likelihood::Two { high: share, .. } | Likelihood::Level { share } => {
+                    all.extend([0, 1].map(|label| (format!("{name}.p_{label}"), share[label])));
+                }
             }
         }
         all
@@ -267,6 +301,7 @@ impl Predictor for NaiveBayes {
             Likelihood::Nothing => [0.0; 4],
             Likelihood::Normal { mean, deviation, .. } => [mean[0], mean[1], deviation[0], deviation[1]],
             Likelihood::Two { middle, high } => [high[0], high[1], middle, 0.0],
+            Likelihood::Level { share } => [share[0], share[1], 0.0, 0.0],
         });
         let of = |i: usize| Column::F64(four.clone().map(|f| f[i]).collect());
         let table = vec![
@@ -312,6 +347,31 @@ mod tests {
         assert!(scores.iter().zip([high, high, low, 0.0]).all(|(s, e)| (s - e).abs() < 1e-15));
         let made_of = model.contributions(&x, &Control::default()).unwrap();
         assert!((made_of.baseline - (2.0 * high + low) / 4.0).abs() < 1e-15 && made_of.values.iter().sum::<f64>().abs() < 1e-14);
+    }
+
+    /// scikit-learn 1.9.1, CategoricalNB: 5 rows, levels a, b, c.
+    #[test]
+    fn levels_are_those_of_scikit_learn() {
+        let columns = vec![vec![1.0, 0.0, 0.0, 1.0, 0.0], vec![0.0, 1.0, 0.0, 0.0, 1.0], vec![0.0, 0.0, 1.0, 0.0, 0.0]];
+        let x = Matrix { rows: 5, columns };
+        let training = Training { x: &x, y: &[1.0, 1.0, 0.0, 0.0, 0.0], task: Task::Classification, levels: &[0..3] };
+        let model = NaiveBayes::fit(training, &Options::new(&NAIVE_BAYES, &[]).unwrap(), &Control::default()).unwrap();
+        let unseen = Matrix { rows: 4, columns: vec![vec![1.0, 0.0, 0.0, 0.0], vec![0.0, 1.0, 0.0, 0.0], vec![0.0, 0.0, 1.0, 0.0]] };
+        let scores = model.scores(&unseen, &Control::default()).unwrap();
+        // a, b: 2/5 against 2/6; c: 1/5 against 2/6; a level that was not seen: the label's own odds.
+        let expected = [(1.2_f64).ln(), (1.2_f64).ln(), (0.6_f64).ln(), 0.0].map(|r| r + (2.0_f64 / 3.0).ln());
+        assert!(scores.iter().zip(expected).all(|(s, e)| (s - e).abs() < 1e-15), "{scores:?}");
+        assert_eq!(NaiveBayes::from_parts(&model.to_parts()), Ok(model));
+    }
+
+    /// Log-normal values are taken by their logarithm, normal ones as they are.
+    #[test]
+    fn the_likelier_of_value_and_logarithm() {
+        let z: Vec<f64> = (1..200).map(|i| f64::from(i) / 200.0).map(|p| 0.55 * (p / (1.0 - p)).ln()).collect();
+        let both = |f: fn(f64) -> f64| [z.iter().map(|z| f(*z)).collect::<Vec<_>>(), z.iter().map(|z| f(*z + 0.5)).collect()];
+        assert_eq!(likelier(Kind::Log, &both(|z| (2.0 * z).exp())), Kind::Log);
+        assert_eq!(likelier(Kind::Log, &both(|z| 10.0 + z)), Kind::Value);
+        assert_eq!(likelier(Kind::Value, &both(|z| (2.0 * z).exp())), Kind::Value);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         default: "auto",
         allowed: Allowed::OneOf(&["auto", "none", "seasonal", "platt", "isotonic"]),
         about: "how probabilities are put right on rows that the model was not fitted to: 'platt' and 'isotonic' on the latest window, 'seasonal' shifts the log-odds to what \
-                came in the same window a year ago; 'auto' takes what was best a window earlier",
+                came in the same window a year ago (of churn: to what BG/NBD says now, shifted by what it should have said then); 'auto' takes what was best a window earlier",
     },
     OptionSpec {
         name: "max_rows",

@@ -55,7 +55,7 @@ pub(super) fn train(options: &Options, rows: &Labelled, task: Task, control: &Co
         return Err(ModelError::TooLittleData("no feature has two different values".into()));
     }
     let x = encoder.matrix(&rows.table);
-    let predictor = fit(Training { x: &x, y: &rows.y, task }, options, control)?;
+    let predictor = fit(Training { x: &x, y: &rows.y, task, levels: &encoder.levels() }, options, control)?;
     Ok(Trained { encoder, left_out, predictor })
 }
 
@@ -185,8 +185,16 @@ impl<'a> Fitter<'a> {
                 if others.is_empty() {
                     return Ok(None);
                 }
+                let share = self.data.parts[year_ago].mean();
+                if let Some((then, now, asked)) = self.data.closed_form_then_and_now(year_ago, target_us) {
+                    let moved = Calibration::shift(Link::Identity, &then, share);
+                    let level = now.iter().map(|&p| moved.probability(Link::Identity, p)).sum::<f64>() / now.len() as f64;
+                    let fitted = self.fit(parts)?;
+                    let scores = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
+                    return Ok(Some(Calibration::shift(fitted.predictor.link(), &scores, level)));
+                }
                 let scores = scored(year_ago, &others)?;
-                return Ok(Some(Calibration::shift(scores.link, &scores.of, self.data.parts[year_ago].mean())));
+                return Ok(Some(Calibration::shift(scores.link, &scores.of, share)));
             }
             _ => return Ok(Some(Calibration::None)),
         };

@@ -3,7 +3,7 @@
 use crate::features::DAY_US;
 use crate::models::Options;
 use crate::models::lifetime::BgNbd;
-use crate::models::supervised::{Definition, FeatureSql, Table, Task, split_by_key};
+use crate::models::supervised::{CLOSED_FORM_FEATURE, Definition, FeatureSql, Table, Task, Values, split_by_key};
 
 /// Rows with their label.
 #[derive(Default)]
@@ -67,8 +67,9 @@ pub(super) struct Data {
     pub(super) warnings: Vec<String>,
     /// Whether the label is the one that the closed form foresees.
     pub(super) churn: bool,
-    /// The moment that the model is asked about, µs since 1970.
+    /// The moment that the model is asked about, µs since 1970, and the features at that moment where a calibration needs them.
     pub(super) as_of_us: i64,
+    pub(super) today: Table,
 }
 
 /// How far from a year ago a cut-off may lie to be of the same season: this share of the window, or so many days.
@@ -93,6 +94,24 @@ impl Data {
         let near = (i64::from(days) / SAME_SEASON.0).max(SAME_SEASON.1) * DAY_US;
         let distance = |p: usize| (self.parts[p].from_us - (us - YEAR_US)).abs();
         parts.iter().copied().filter(|&p| self.is_window() && distance(p) <= near).min_by_key(|&p| distance(p))
+    }
+
+    /// Of churn, what BG/NBD says of the customers of a part and of those who are asked about at a moment, and the features of the latter. A learned model's scores of
+    /// a year ago cannot be compared with today's, for they lack what the year before that would tell; BG/NBD's can.
+    pub(super) fn closed_form_then_and_now(&self, then: usize, us: i64) -> Option<(Vec<f64>, Vec<f64>, &Table)> {
+        let asked = match self.parts.iter().find(|p| p.from_us == us) {
+            Some(part) => &part.table,
+            None if us == self.as_of_us => &self.today,
+            None => return None,
+        };
+        let said = |table: &Table| match table.get(CLOSED_FORM_FEATURE) {
+            Some(Values::Number(p)) => Some(p.iter().copied().filter(|p| p.is_finite()).collect::<Vec<_>>()).filter(|p| !p.is_empty()),
+            _ => None,
+        };
+        match self.churn {
+            true => Some((said(&self.parts[then].table)?, said(asked)?, asked)),
+            false => None,
+        }
     }
 
     /// Holds a share of the customers out, where there is no window to hold out or none is wanted.

@@ -7,7 +7,9 @@ use super::calibration::{Fitter, Trained};
 use super::data::{Data, Labelled};
 use super::figures::metric;
 use super::tournament::said;
-use crate::models::supervised::{Definition, Importance, Matrix, Reference, Scored, Supervised, suspicious_columns};
+use crate::models::supervised::{
+    CHURN_ONLY, CLOSED_FORM, Definition, Importance, Matrix, Reference, Scored, Supervised, suspicious_columns,
+};
 use crate::models::{Control, ModelError, Options};
 use crate::session::families::Outcome;
 use crate::store::Trial;
@@ -43,8 +45,13 @@ impl Data {
             keys.dedup();
             keys.len() as u64
         };
-        let (chosen, mut trials) = if candidates.len() > 1 { self.tournament(candidates, control)? } else { (0, vec![]) };
-        let options = &candidates[chosen];
+        let closed = |o: &Options| std::ptr::eq(o.kind, &CLOSED_FORM);
+        let candidates: Vec<&Options> = candidates.iter().filter(|o| self.churn || !closed(o)).collect();
+        if candidates.is_empty() {
+            return Err(ModelError::TooLittleData(CHURN_ONLY.into()));
+        }
+        let (chosen, mut trials) = if candidates.len() > 1 { self.tournament(&candidates, control)? } else { (0, vec![]) };
+        let options = candidates[chosen];
         out.warnings.extend(said(&trials));
         let evaluates = !options.is("split", "none");
         trials.extend(self.cut_offs(evaluates && self.parts.len() > 1));

@@ -11,7 +11,7 @@ use twox_hash::XxHash3_64;
 use super::data::{Data, Labelled};
 use crate::features::{table_of, transformed, values_of};
 use crate::functions::{Pin, blocking, fit_error};
-use crate::models::supervised::{Definition, FeatureSql, NO_LEVEL, Task, Values, split_by_key};
+use crate::models::supervised::{Definition, FeatureSql, NO_LEVEL, Table, Task, Values, split_by_key};
 use crate::models::{Control, ModelError, Options};
 use crate::session::families::Outcome;
 use crate::session::fitting::{Source, now_us};
@@ -128,7 +128,7 @@ pub async fn fit_query(
         span_us: known().min().map(|first| (first, as_of_us)),
     };
     let Label { task, classes, .. } = label;
-    let data = Data { definition, task, classes, sql, parts, bg_nbd: None, warnings, churn: false, as_of_us };
+    let data = Data { definition, task, classes, sql, parts, bg_nbd: None, warnings, churn: false, as_of_us, today: Table::default() };
     let fitted = blocking(control.clone(), move |control| data.fit(&candidates, control).map_err(fit_error)).await?;
     Ok((source, fitted))
 }

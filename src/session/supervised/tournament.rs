@@ -59,15 +59,15 @@ impl Data {
     }
 
     /// The types that play, and the place of the best one by its mean figure: the first of equals.
-    pub(super) fn tournament(&self, candidates: &[Options], control: &Control) -> Result<(usize, Vec<Trial>), ModelError> {
+    pub(super) fn tournament(&self, candidates: &[&Options], control: &Control) -> Result<(usize, Vec<Trial>), ModelError> {
         let games = self.games();
         let games: Vec<Option<usize>> = if games.is_empty() { vec![None] } else { games.into_iter().map(Some).collect() };
         let mut trials = vec![];
         let mut sums = vec![0.0; candidates.len()];
         for (fold, judge) in games.iter().enumerate() {
-            let game = self.game(*judge, &candidates[0]);
+            let game = self.game(*judge, candidates[0]);
             let judged = &self.parts[judge.unwrap_or(1.min(self.parts.len() - 1))];
-            for (at, options) in candidates.iter().enumerate() {
+            for (at, &options) in candidates.iter().enumerate() {
                 control.check()?;
                 control.report("choosing a model type", (fold * candidates.len() + at) as f64 / (games.len() * candidates.len()) as f64);
                 let started = Instant::now();

@@ -12,7 +12,7 @@ use super::data::{Data, Labelled, SAME_SEASON};
 use crate::events::{Snapshot, time_text};
 use crate::features::{Aggregates, Customers, day_of, end_of_day};
 use crate::functions::{Pin, blocking, fit_error};
-use crate::models::supervised::{AVERAGED, CLOSED_FORM, Definition, LOGISTIC_REG, Task};
+use crate::models::supervised::{AVERAGED, CLOSED_FORM, Definition, LOGISTIC_REG, Table, Task};
 use crate::models::{Control, ModelError, Options, days};
 use crate::session::families::Outcome;
 use crate::session::fitting::options;
@@ -123,7 +123,11 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     })
     .await?;
     let churn = churn_label(label);
-    let data = Data { task, classes: None, sql, parts, bg_nbd, warnings, churn, definition, as_of_us: end_of_day(last) };
+    let today = match churn {
+        true => frames::features(pin, Wanted { definition: &definition, day: last, step: every, bg_nbd }, control).await?.table,
+        false => Table::default(),
+    };
+    let data = Data { task, classes: None, sql, parts, bg_nbd, warnings, churn, definition, as_of_us: end_of_day(last), today };
     let data = data.split_by_customer(options);
     blocking(control_of_fit, move |control| data.fit(&candidates, control).map_err(fit_error)).await
 }
