@@ -125,7 +125,7 @@ impl Signs {
         let (mut shown, mut bought) = (self.shown.as_slice(), self.bought.as_ref().unwrap_or(&self.shown).as_slice());
         let mut pairs = 0_usize;
         while let Some(pair) = [shown.first(), bought.first()].into_iter().flatten().map(|r| (r.0, r.1)).min() {
-            if pairs % PAIRS_A_CHECK == 0 {
+            if pairs.is_multiple_of(PAIRS_A_CHECK) {
                 control.check().map_err(|e| DataFusionError::External(Box::new(e)))?;
             }
             pairs += 1;

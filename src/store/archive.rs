@@ -119,6 +119,7 @@ mod tests {
             "seconds": 0.25, "warnings": ["w"], "comment": null, "size_bytes": 9, "metrics": {"auc": 0.5}, "parameters": [["p", 0.1]]
         }))
         .unwrap();
+        let put = |bytes: &[u8]| io::Write::write_all(&mut File::create(&path).unwrap(), bytes).unwrap();
         let size = export(&path, "m", &version, &parts).unwrap();
         assert_eq!(import(&path).unwrap(), (version, parts));
         let bytes = std::fs::read(&path).unwrap();
@@ -130,7 +131,7 @@ mod tests {
             let mut broken = bytes.clone();
             broken[at] ^= 0x55;
             for tried in [&broken, &bytes[..at]] {
-                std::fs::write(&path, tried).unwrap();
+                put(tried);
                 match import(&path) {
                     Ok(read) => assert_eq!(read, whole, "byte {at}"),
                     Err(_) => refused += 1,
@@ -139,7 +140,7 @@ mod tests {
         }
         assert!(refused > bytes.len() / 97, "{refused}");
         assert!(import(dir.path()).is_err() && import(&dir.path().join("no")).unwrap_err().to_string().contains("no"));
-        std::fs::write(&path, "user,ts\n1,2\n").unwrap();
+        put(b"user,ts\n1,2\n");
         assert!(import(&path).unwrap_err().to_string().contains("no model"), "{}", import(&path).unwrap_err());
     }
 }

@@ -234,7 +234,8 @@ mod tests {
         let (encoder, left_out) = Encoder::fit(&trained);
         assert_eq!(left_out, [("always".into(), "constant"), ("nothing".into(), "never known")]);
         assert_eq!(encoder.columns(), ["age", "plan=a", "plan=b", "plan=(missing)"]);
-        assert_eq!((encoder.owners(), encoder.levels(), encoder.features[0].mean), (vec![0, 1, 1, 1], vec![1..4], 40.0));
+        assert_eq!((encoder.owners(), encoder.features[0].mean), (vec![0, 1, 1, 1], 40.0));
+        assert!(encoder.levels().into_iter().eq(std::iter::once(1..4)));
         // Reordered, with an unseen level, an extra column, and the number as text.
         let other = table(vec![
             ("plan", text(&[Some("new"), Some("b"), None])),
