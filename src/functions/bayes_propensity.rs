@@ -37,7 +37,11 @@ static SPEC: FunctionSpec = FunctionSpec {
             default: Some("7"),
             about: "how far back evidence counts, or 'infinity': one trial a customer",
         },
-        Argument { kind: ArgKind::DaysOrInfinity, ..horizon("30") },
+        Argument {
+            kind: ArgKind::DaysOrInfinity,
+            about: "how long after a moment a purchase counts, or 'infinity' with window",
+            ..horizon("30")
+        },
         Argument { name: "by", kind: ArgKind::Text, default: Some("'item'"), about: "'item', or 'category' of the relation items" },
         Argument { name: "step", kind: ArgKind::Days, default: Some("7"), about: "days from one moment to the next" },
         Argument { name: "cutoffs", kind: ArgKind::Count, default: Some("all"), about: "how many moments at most, the latest ones" },
@@ -58,7 +62,7 @@ static SPEC: FunctionSpec = FunctionSpec {
     nulls: "NULL or unknown user, NULL or unknown item (or category) → NULL.",
     method: "Counts of trials; Laplace smoothing.",
     source: "Bayes (1763); Laplace (1774)",
-    limits: "Trials of one customer overlap: the counts tell shares, not how certain they are. An item is judged by its own history alone: recommend() learns from others.",
+    limits: "An event that carries no item is evidence of none. Trials of one customer overlap: the counts tell shares, not how certain they are. An item is judged by its own history alone: recommend() learns from others.",
     example: "SELECT item_id, round(p['prior'], 4) AS prior, round(p['posterior'], 4) AS posterior, p['n']['both'] AS both FROM (SELECT item_id, bayes_propensity('u0000007', item_id) AS p FROM (VALUES ('P00001'), ('P00002')) AS t(item_id))",
 };
 
@@ -110,7 +114,7 @@ impl Ask {
                 "bayes_propensity(): evidence => 'purchase' needs a window, such as 30 days: over the whole log every purchase would be evidence of itself"
             );
         }
-        let us = |days: f64| (days * DAY_US as f64) as i64;
+        let us = |days: f64| ((days * DAY_US as f64) as i64).max(1);
         let most = args.whole("cutoffs", u64::MAX);
         let trials = match window.is_infinite() {
             true => Some(Trials::Once),
@@ -140,16 +144,14 @@ impl CustomerFunction for BayesPropensity {
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
         let ask = Ask::of(pin, args).await?;
-        let (snapshot, customers, known) = (pin.snapshot().await?, pin.customers().await?, pin.categories().await?);
-        let categories = match &known.0 {
-            _ if !ask.by_category => None,
-            Some(categories) => Some(categories),
-            None => {
-                return plan_err!(
-                    "bayes_propensity(): by => 'category' needs a relation items with item_id and category: CREATE VIEW items AS SELECT DISTINCT item_id, category FROM events"
-                );
-            }
-        };
+        let (snapshot, customers) = (pin.snapshot().await?, pin.customers().await?);
+        let known = if ask.by_category { Some(pin.categories().await?) } else { None };
+        let categories = known.as_ref().and_then(|known| known.0.as_ref());
+        if ask.by_category && categories.is_none() {
+            return plan_err!(
+                "bayes_propensity(): by => 'category' needs a relation items with item_id and category: CREATE VIEW items AS SELECT DISTINCT item_id, category FROM events"
+            );
+        }
         let signs = Signs::read(pin.state(), &snapshot, &customers, categories, ask.evidence).await?;
         blocking(Control::default(), move |control| Ok(Kernel::Lists(Arc::new(Propensities(signs.count(ask.trials, control)?))))).await
     }

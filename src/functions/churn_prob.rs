@@ -16,7 +16,7 @@ pub const CHURN_MODEL: Argument = Argument {
     name: "model",
     kind: ArgKind::Model,
     default: Some("auto"),
-    about: "a model of purchases, or one made by CREATE MODEL ... PREDICT; default: the auto model",
+    about: "a lifetime model, or one made by CREATE MODEL ... PREDICT; default: the auto model",
 };
 
 static SPEC: FunctionSpec = FunctionSpec {
@@ -33,7 +33,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "Not 1 − p_alive: a customer who is alive may still not buy within the horizon.",
         "With a log of at least five times the horizon and 1,000 customers with a purchase, it is the answer of the model auto_churn_<days>: the winner of a tournament, on a window that is not the one it is evaluated on, of the closed form and of learned models, calibrated. SHOW MODELS says which it is, training_log('auto_churn_90') what was played, evaluate('auto_churn_90') how good it is beside the base rate and the closed form.",
         "With less, or a horizon that is no whole number of days: the closed form, by the lifetime model.",
-        "model => a model of purchases: its closed form. model => a model of CREATE MODEL ... PREDICT count(*) ... = 0: its probability, of its own window.",
+        "model => a lifetime model: its closed form. model => a model of CREATE MODEL ... PREDICT: its probability, of its own window, of what its label calls churn; of a label that is a purchase (count(*) FILTER (WHERE event_type = 'purchase') > 0) what that leaves.",
     ],
     nulls: NULLS,
     method: "P(no purchase in h) = 1 − P(alive)·(1 − ((α+T)/(α+T+h))^(r+x)), exact for BG/NBD; or a supervised model of the window after as_of, see docs/methods.md.",
@@ -99,8 +99,10 @@ impl CustomerFunction for ChurnProb {
 /// P(no purchase within the horizon) of every customer.
 pub async fn no_purchase(pin: &dyn Pin, args: &CallArgs, default_days: f64) -> Result<Kernel> {
     if let Some(fitted) = learned(pin, args, default_days).await? {
-        return of_model(pin, fitted, |model, frame, control| {
-            Ok(model.predict(&frame.table, control).map_err(fit_error)?.into_iter().map(Some).collect())
+        let of_purchase = fitted.model.definition.is_churn() == Some(false);
+        return of_model(pin, fitted, move |model, frame, control| {
+            let predicted = model.predict(&frame.table, control).map_err(fit_error)?;
+            Ok(predicted.into_iter().map(|p| Some(if of_purchase { 1.0 - p } else { p })).collect())
         })
         .await;
     }

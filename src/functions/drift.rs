@@ -50,8 +50,9 @@ impl RelationFunction for Drift {
         let frame = pin.frame(&fitted).await?;
         let mut moved: Vec<Moved> = vec![];
         for (feature, reference) in &fitted.model.reference.features {
-            let Some(values) = frame.table.get(feature) else { continue };
-            moved.push(compare(feature, reference, &Sample::of(values)));
+            let encoded = fitted.model.encoder.features.iter().find(|f| f.name == *feature);
+            let (Some(values), Some(encoded)) = (frame.table.get(feature), encoded) else { continue };
+            moved.push(compare(feature, reference, &Sample::of(&encoded.read(values))));
         }
         moved.sort_by(|a, b| b.psi.unwrap_or(0.0).total_cmp(&a.psi.unwrap_or(0.0)).then(a.feature.cmp(&b.feature)));
         let rows: Vec<(u64, Moved)> = (1..).zip(moved).collect();

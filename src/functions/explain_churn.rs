@@ -1,6 +1,7 @@
 //! `explain_churn(user_id)`: why a customer is likely to leave, or to stay.
 
 use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::common::plan_err;
 
 use super::churn_prob::{DAYS, learned};
 use super::common::{USER, horizon};
@@ -91,6 +92,12 @@ impl CustomerFunction for ExplainChurn {
             let why = "explain_churn(): there is too little to learn churn from, and churn_prob() answers by the closed form, which explain_clv() explains";
             return Err(fit_error(ModelError::TooLittleData(why.into())));
         };
+        if fitted.model.definition.is_churn() == Some(false) {
+            return plan_err!(
+                "explain_churn(): model '{0}' foretells a purchase, not that there is none: explain_predict('{0}', user_id) explains it",
+                fitted.name
+            );
+        }
         let (frame, customers) = (pin.frame(&fitted).await?, pin.customers().await?);
         let explainer = Explainer { fitted, frame, top_k: usize::MAX };
         Ok(Kernel::Lists(Arc::new(Explained { customers, explainer })))

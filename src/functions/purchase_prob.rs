@@ -1,9 +1,9 @@
 //! `purchase_prob(user_id)`: probability of a purchase.
 
 use datafusion::arrow::array::Float64Array;
-use datafusion::common::internal_err;
+use datafusion::common::{internal_err, plan_err};
 
-use super::churn_prob::{CHURN_MODEL, no_purchase};
+use super::churn_prob::{CHURN_MODEL, learned, no_purchase};
 use super::common::{FHL, NULLS, USER, floats, horizon, values};
 use super::prelude::*;
 
@@ -22,11 +22,12 @@ static SPEC: FunctionSpec = FunctionSpec {
     behaviour: &[
         "In [0, 1].",
         "1 − churn_prob of the same horizon and model: learned where there is enough to learn from, by the lifetime model elsewhere.",
+        "model => a model of CREATE MODEL ... PREDICT: of its own window.",
     ],
     nulls: NULLS,
     method: "1 − churn_prob(user_id, horizon)",
     source: FHL,
-    limits: "",
+    limits: "Where it is learned, each horizon is learned by itself, on the first call: a longer one may answer less. A lifetime model (model => a name) answers all horizons alike.",
     example: "SELECT user_id, round(purchase_prob(user_id, 30), 4) AS p FROM customers() ORDER BY p DESC, user_id LIMIT 3",
 };
 
@@ -41,6 +42,16 @@ impl CustomerFunction for PurchaseProb {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
+        if let Some(name) = args.text("model")
+            && let Some(fitted) = learned(pin, args, 30.0).await?
+            && fitted.model.definition.is_churn().is_none()
+            && name != "auto"
+        {
+            return plan_err!(
+                "purchase_prob(): model '{name}' foretells {}, neither a purchase nor that there is none: predict_prob('{name}', user_id) has its answer",
+                fitted.model.definition.target()
+            );
+        }
         let none = no_purchase(pin, args, 30.0).await?;
         let Some(none) = floats(&none) else { return internal_err!("churn_prob is Float64") };
         Ok(values(none.iter().map(|p| p.map(|p| 1.0 - p)).collect::<Float64Array>()))

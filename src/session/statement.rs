@@ -269,6 +269,9 @@ impl Parser<'_> {
             at += 1;
         }
         let next = |i: usize| self.df.parser.peek_nth_token(at + i).token;
+        if (is(&next(0), "export") || is(&next(0), "import")) && is(&next(1), "model") {
+            return plan_err!("EXPORT and IMPORT MODEL have no plan: EXPLAIN shows those of queries, and of CREATE and REFRESH MODEL");
+        }
         let ours = (is(&next(0), "create") && (is(&next(1), "model") || (is(&next(1), "or") && is(&next(3), "model"))))
             || (is(&next(0), "refresh") && is(&next(1), "model"));
         if !ours {

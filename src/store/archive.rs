@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -35,6 +35,8 @@ struct Head {
 /// The disk.
 pub fn export(path: &Path, name: &str, version: &VersionInfo, parts: &[Part]) -> Result<u64, StoreError> {
     let failed = |e: io::Error| StoreError::io("write", path, &e);
+    let path = &target(path).map_err(failed)?;
+    let failed = |e: io::Error| StoreError::io("write", path, &e);
     let mut tables = vec![];
     for p in parts {
         let bytes = arrow::to_bytes(p).map_err(|e| failed(io::Error::other(e)))?;
@@ -63,6 +65,22 @@ pub fn export(path: &Path, name: &str, version: &VersionInfo, parts: &[Part]) ->
     std::fs::metadata(path).map(|m| m.len()).map_err(failed)
 }
 
+fn is_table_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// Where a link leads; a file that is none, such as a device, is not written over.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let target = match path.symlink_metadata() {
+        Ok(m) if m.is_symlink() => path.canonicalize()?,
+        _ => path.into(),
+    };
+    match target.metadata() {
+        Ok(m) if !m.is_file() => Err(io::Error::other("it is no file")),
+        _ => Ok(target),
+    }
+}
+
 /// The version that a file holds, and its tables.
 ///
 /// # Errors
@@ -71,13 +89,15 @@ pub fn import(path: &Path) -> Result<(VersionInfo, Vec<Part>), StoreError> {
     let failed = |e: io::Error| StoreError::io("read", path, &e);
     let damaged = |why: String| StoreError::Damaged { path: path.into(), why };
     let foreign = || StoreError::NotAModel { path: path.into() };
-    let mut archive = tar::Archive::new(File::open(path).map_err(failed)?);
-    // A directory opens as a file does, and says so when it is read.
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut archive = tar::Archive::new(file);
     let mut entries = archive.entries().map_err(failed)?;
     let mut next = |wanted: &str| -> Result<Option<Vec<u8>>, StoreError> {
         let Some(entry) = entries.next() else { return Ok(None) };
         let Ok(mut entry) = entry else { return Ok(None) };
-        if entry.path_bytes() != wanted.as_bytes() {
+        // No links, no holes: what is read is no longer than the file.
+        if entry.path_bytes() != wanted.as_bytes() || entry.header().entry_type() != tar::EntryType::Regular || entry.size() > length {
             return Ok(None);
         }
         let mut bytes = vec![];
@@ -91,8 +111,12 @@ pub fn import(path: &Path) -> Result<(VersionInfo, Vec<Part>), StoreError> {
         return Err(StoreError::NewerModel { path: path.into(), form: form.unwrap_or_default() });
     }
     let head: Head = files::from_json(&head).map_err(damaged)?;
-    let mut parts = vec![];
+    let mut parts: Vec<Part> = vec![];
     for (name, sum) in &head.tables {
+        // Names become files.
+        if !is_table_name(name) || parts.iter().any(|p| p.name == *name) {
+            return Err(damaged(format!("'{name}' is no name of a table")));
+        }
         let bytes = next(&format!("{name}.arrow"))?.ok_or_else(|| damaged(format!("it ends before its table '{name}'")))?;
         parts.push(arrow::from_bytes(bytes, name, *sum).map_err(damaged)?);
     }
@@ -139,6 +163,17 @@ mod tests {
             }
         }
         assert!(refused > bytes.len() / 97, "{refused}");
+        for name in ["../a", "a/b", "/a", "", "A.b"] {
+            assert!(!is_table_name(name));
+        }
+        let odd = Part::new("../b", vec![("n", Column::U32(vec![1]))]);
+        export(&path, "m", &whole.0, &[odd]).unwrap();
+        assert!(import(&path).unwrap_err().to_string().contains("no name of a table"));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        export(&link, "m", &whole.0, &whole.1).unwrap();
+        assert!(link.is_symlink() && import(&path).unwrap() == whole);
+        assert!(export(dir.path(), "m", &whole.0, &whole.1).unwrap_err().to_string().contains("no file"));
         assert!(import(dir.path()).is_err() && import(&dir.path().join("no")).unwrap_err().to_string().contains("no"));
         put(b"user,ts\n1,2\n");
         assert!(import(&path).unwrap_err().to_string().contains("no model"), "{}", import(&path).unwrap_err());

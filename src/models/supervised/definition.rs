@@ -36,6 +36,17 @@ impl Definition {
         }
     }
 
+    /// Whether the label is no purchase in the window (`Some(true)`), a purchase in it (`Some(false)`), or something else.
+    pub fn is_churn(&self) -> Option<bool> {
+        let Self::Window { label, .. } = self else { return None };
+        let squeezed: String = label.to_lowercase().split_whitespace().collect();
+        match squeezed.strip_prefix("count(*)filter(whereevent_type='purchase')")? {
+            "=0" | "<1" | "<=0" => Some(true),
+            ">0" | ">=1" | "<>0" | "!=0" => Some(false),
+            _ => None,
+        }
+    }
+
     pub fn transform(&self) -> Option<&NamedSql> {
         match self {
             Self::Window { transform, .. } | Self::Query { transform, .. } => transform.as_ref(),

@@ -1,5 +1,6 @@
 //! From features to the columns of a matrix: fitted on what is learned from, and the same for what is scored.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -26,6 +27,14 @@ pub struct Feature {
 }
 
 impl Feature {
+    /// Its values as they are encoded: numbers, where they come as text, as numbers.
+    pub fn read<'a>(&self, values: &'a Values) -> Cow<'a, Values> {
+        match values {
+            Values::Level { codes, names } if self.levels.is_none() => Cow::Owned(Values::Number(as_numbers(codes, names))),
+            values => Cow::Borrowed(values),
+        }
+    }
+
     fn width(&self) -> usize {
         self.levels.as_ref().map_or(1, Vec::len)
     }
@@ -75,7 +84,6 @@ impl Encoder {
                 let mean = known.by_ref().map(|x| x / n as f64).sum();
                 Ok(Feature { name: name.into(), missing_share: (rows - n) as f64 / rows.max(1) as f64, mean, levels: None })
             }
-            Values::Level { codes, names } if are_numbers(names) => Self::feature(name, &Values::Number(as_numbers(codes, names)), rows),
             Values::Level { codes, names } => {
                 let mut counts = vec![0usize; names.len()];
                 codes.iter().filter(|c| **c != NO_LEVEL).for_each(|c| counts[*c as usize] += 1);
@@ -88,6 +96,9 @@ impl Encoder {
                     return Err("constant");
                 }
                 if seen.len() > MOST_LEVELS && 2 * seen.len() > rows - missing {
+                    if are_amounts(seen.iter().map(|&i| names[i].as_str())) {
+                        return Self::feature(name, &Values::Number(as_numbers(codes, names)), rows);
+                    }
                     return Err("a text that is hardly ever the same twice");
                 }
                 seen.sort_by(|&a, &b| counts[b].cmp(&counts[a]).then_with(|| names[a].cmp(&names[b])));
@@ -169,9 +180,9 @@ fn as_numbers(codes: &[u32], names: &[String]) -> Vec<f64> {
     codes.iter().map(|&c| if c == NO_LEVEL { f64::NAN } else { parsed[c as usize] }).collect()
 }
 
-/// Whether texts are numbers and blanks, and more of them than there are columns for levels.
-fn are_numbers(names: &[String]) -> bool {
-    names.len() > MOST_LEVELS && names.iter().all(|n| n.trim().is_empty() || !number(n).is_nan())
+/// Whether texts are numbers and blanks, some with a fraction: whole numbers may be keys.
+fn are_amounts<'a>(mut texts: impl Iterator<Item = &'a str> + Clone) -> bool {
+    texts.clone().any(|t| t.contains('.')) && texts.all(|t| t.trim().is_empty() || !number(t).is_nan())
 }
 
 fn encode(feature: &Feature, values: Option<&Values>, rows: usize) -> Vec<Vec<f64>> {
@@ -270,7 +281,7 @@ mod tests {
         let names: Vec<String> = (0..400).map(|i| format!("l{:02}", if i < 300 { i % 30 } else { 30 + i % 50 })).collect();
         let (encoder, _) = Encoder::fit(&table(vec![("level", Values::levels(names.iter().map(|n| Some(n.as_str()))))]));
         assert_eq!(encoder.features[0].levels.as_ref().map(|l| (l.len(), l[30].clone())), Some((31, OTHER.to_owned())));
-        let keys: Vec<String> = (0..400).map(|i| format!("k{i}")).collect();
+        let keys: Vec<String> = (0..400).map(|i| i.to_string()).collect();
         let (encoder, left_out) = Encoder::fit(&table(vec![("key", Values::levels(keys.iter().map(|n| Some(n.as_str()))))]));
         assert!(encoder.features.is_empty() && left_out.len() == 1);
     }

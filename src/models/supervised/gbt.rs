@@ -159,6 +159,8 @@ pub struct GbtParams {
 
 /// Fewer rows are not held back from: the best number of trees would be chance.
 const FEWEST_TO_HOLD_BACK: usize = 200;
+/// Up to so many rows the trees are fitted again to all of them, those held back included, once their number is found.
+const MOST_TO_FIT_AGAIN: usize = 200_000;
 /// Least Σ h of a child, as LightGBM's min_sum_hessian_in_leaf.
 const MIN_WEIGHT: f64 = 1e-3;
 /// Rows that are worked on together; sums over pieces are made in their order.
@@ -173,14 +175,19 @@ pub fn fit(training: Training<'_>, params: &GbtParams, control: &Control) -> Res
     let boosting = Boosting { x: training.x, bins: &bins, target: &target, params, control };
     let rows = 0..training.x.rows as u32;
     let held_back = params.early_stopping > 0 && training.x.rows >= FEWEST_TO_HOLD_BACK;
-    let rounds = if held_back {
+    let trees = if held_back {
         let back = |r: &u32| unit_hash(params.seed, *r) < params.validation_share;
         let (validation, rest): (Vec<u32>, Vec<u32>) = rows.clone().partition(back);
-        boosting.run(rest, &validation, params.max_iterations, "finding the number of trees")?.1
+        let (mut trees, rounds) = boosting.run(rest, &validation, params.max_iterations, "finding the number of trees")?;
+        if training.x.rows > MOST_TO_FIT_AGAIN {
+            trees.truncate(rounds);
+            trees
+        } else {
+            boosting.run(rows.collect(), &[], rounds, "fitting")?.0
+        }
     } else {
-        params.max_iterations
+        boosting.run(rows.collect(), &[], params.max_iterations, "fitting")?.0
     };
-    let trees = boosting.run(rows.collect(), &[], rounds, "fitting")?.0;
     Ok(TreeEnsemble {
         link: target.loss.link(),
         baseline: target.baseline,

@@ -3,8 +3,8 @@
 //!
 //! A column of more than two values is normal within each label, as scikit-learn's `GaussianNB` has it (variances are raised by 1e-9 of the
 //! largest), as it is or by its logarithm, whichever makes it likelier; one of two values is Bernoulli with Laplace smoothing; the levels of one feature are
-//! categorical with Laplace smoothing, as `CategoricalNB` has it: the level that a row has counts, once. A value that is not known, or a level that was not
-//! seen, counts for nothing. Ranks well; its probabilities are far too sure where columns tell the same twice.
+//! categorical with Laplace smoothing, as `CategoricalNB` has it: the level that a row has counts, once. A number that is not known, or a level that was not
+//! seen, counts for nothing (of levels, not known is one where training rows had it). Ranks well; its probabilities are far too sure where columns tell the same twice.
 
 use std::sync::Arc;
 
@@ -152,7 +152,12 @@ fn likelier(may_be: Kind, of_label: &[Vec<f64>; 2]) -> Kind {
         return may_be;
     }
     let spread = |kind: Kind| -> f64 {
-        let of = |values: &Vec<f64>| values.len() as f64 * 0.5 * moments(&values.iter().map(|v| kind.of(*v)).collect::<Vec<_>>()).1.ln();
+        let of = |values: &Vec<f64>| {
+            let taken: Vec<f64> = values.iter().map(|v| kind.of(*v)).collect();
+            let largest = taken.iter().fold(f64::MIN_POSITIVE, |m: f64, v| m.max(v.abs()));
+            // Of equal values, what is left of rounding decides nothing.
+            values.len() as f64 * moments(&taken).1.sqrt().max(ROUNDING * largest).ln()
+        };
         of_label.iter().map(of).sum()
     };
     // A density of ln(1 + |x|) is one of x by the derivative, 1 / (1 + |x|).

@@ -50,7 +50,7 @@ impl Sample {
 impl Reference {
     /// Of the features of a model.
     pub fn of(encoder: &Encoder, table: &Table) -> Self {
-        let one = |f: &super::Feature| table.get(&f.name).map(|v| (f.name.clone(), Sample::of(v)));
+        let one = |f: &super::Feature| table.get(&f.name).map(|v| (f.name.clone(), Sample::of(&f.read(v))));
         Self { features: encoder.features.iter().filter_map(one).collect() }
     }
 

@@ -40,7 +40,7 @@ impl Game {
 }
 
 impl Data {
-    /// The parts that types are compared on, the latest first, none of them the one that is evaluated on; empty where there is one moment only.
+    /// The parts that types are compared on, the latest first, none of them the one that is evaluated on; empty where none has ended before another begins.
     fn games(&self) -> Vec<usize> {
         let earlier: Vec<usize> = (1..self.parts.len()).collect();
         let has_before = |p: &usize| self.is_window() && !self.known_at(self.parts[*p].from_us, &earlier).is_empty();
@@ -58,55 +58,73 @@ impl Data {
         Game { fit: rows(&before), judge: rows(&[judge]) }
     }
 
-    /// The types that play, and the place of the best one by its mean figure: the first of equals.
+    /// The types that play, and the place of the best one by its mean figure: the first of equals. A type that is not for such a label does not play; a window in
+    /// which no type has a figure, such as one before an event was recorded, does not count.
     pub(super) fn tournament(&self, candidates: &[&Options], control: &Control) -> Result<(usize, Vec<Trial>), ModelError> {
-        let games = self.games();
-        let games: Vec<Option<usize>> = if games.is_empty() { vec![None] } else { games.into_iter().map(Some).collect() };
         let mut trials = vec![];
-        let mut sums = vec![0.0; candidates.len()];
-        for (fold, judge) in games.iter().enumerate() {
-            let game = self.game(*judge, candidates[0]);
-            let judged = &self.parts[judge.unwrap_or(1.min(self.parts.len() - 1))];
+        let mut sums: Vec<Option<f64>> = vec![Some(0.0); candidates.len()];
+        let mut counted = 0;
+        let games = self.games();
+        let all = games.iter().map(|g| Some(*g)).chain([None]).enumerate();
+        for (fold, judge) in all {
+            // The halves of one window, where there are no two to tell from each other.
+            if judge.is_none() && counted > 0 {
+                break;
+            }
+            let game = self.game(judge, candidates[0]);
+            let judged = &self.parts[judge.unwrap_or(self.parts.len() - 1)];
+            let mut figures: Vec<Option<f64>> = vec![];
             for (at, &options) in candidates.iter().enumerate() {
                 control.check()?;
-                control.report("choosing a model type", (fold * candidates.len() + at) as f64 / (games.len() * candidates.len()) as f64);
+                control
+                    .report("choosing a model type", (fold * candidates.len() + at) as f64 / ((games.len() + 1) * candidates.len()) as f64);
                 let started = Instant::now();
                 let figure = match game.play(options, self.task, control) {
                     Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
                     figure => figure,
                 };
-                sums[at] += figure.as_ref().map_or(f64::INFINITY, |f| f.0);
-                trials.push(Trial {
-                    model_type: options.kind.name.to_owned(),
-                    options: Some(not_defaults(options)).filter(|o| !o.is_empty()),
-                    fold: fold as u32 + 1,
-                    eval_from_us: judged.from_us,
-                    eval_to_us: judged.to_us,
-                    users: game.judge.y.len() as u64,
-                    metric: metric(self.task).to_owned(),
-                    value: figure.as_ref().ok().map(|f| f.0),
-                    baseline_value: figure.as_ref().ok().map(|f| f.1),
-                    rmse: None,
-                    bias_pct: None,
-                    seconds: started.elapsed().as_secs_f64(),
-                    chosen: false,
-                    problem: figure.err().map(|e| e.to_string()),
-                });
+                figures.push(figure.as_ref().ok().map(|f| f.0));
+                if matches!(figure, Err(ModelError::Option { .. })) {
+                    continue;
+                }
+                trials.push((
+                    at,
+                    Trial {
+                        model_type: options.kind.name.to_owned(),
+                        options: Some(not_defaults(options)).filter(|o| !o.is_empty()),
+                        fold: fold as u32 + 1,
+                        eval_from_us: judged.from_us,
+                        eval_to_us: judged.to_us,
+                        users: game.judge.y.len() as u64,
+                        metric: metric(self.task).to_owned(),
+                        value: figure.as_ref().ok().map(|f| f.0),
+                        baseline_value: figure.as_ref().ok().map(|f| f.1),
+                        rmse: None,
+                        bias_pct: None,
+                        seconds: started.elapsed().as_secs_f64(),
+                        chosen: false,
+                        problem: figure.err().map(|e| e.to_string()),
+                    },
+                ));
+            }
+            if figures.iter().any(Option::is_some) {
+                counted += 1;
+                sums.iter_mut().zip(figures).for_each(|(sum, figure)| *sum = sum.zip(figure).map(|(a, b)| a + b));
             }
         }
-        let mut best: Option<usize> = None;
-        for at in (0..candidates.len()).filter(|&at| sums[at].is_finite() && !candidates[at].kind.baseline) {
-            if best.is_none_or(|b| sums[at] < sums[b] * (1.0 - 1e-4)) {
-                best = Some(at);
+        let mut best: Option<(usize, f64)> = None;
+        for (at, sum) in sums.iter().enumerate().filter(|(at, _)| !candidates[*at].kind.baseline) {
+            if let Some(sum) = sum.filter(|s| best.is_none_or(|(_, b)| *s < b * (1.0 - 1e-4))) {
+                best = Some((at, sum));
             }
         }
-        match best {
-            Some(best) => {
-                trials.iter_mut().skip(best).step_by(candidates.len()).for_each(|t| t.chosen = true);
-                Ok((best, trials))
+        match best.filter(|_| counted > 0) {
+            Some((best, _)) => {
+                trials.iter_mut().for_each(|(at, t)| t.chosen = *at == best);
+                Ok((best, trials.into_iter().map(|(_, t)| t).collect()))
             }
             None => {
-                let why = trials.into_iter().find_map(|t| t.problem).unwrap_or_default();
+                let why = trials.into_iter().find_map(|(_, t)| t.problem).unwrap_or_default();
                 Err(ModelError::TooLittleData(why))
             }
         }
@@ -121,20 +139,21 @@ fn not_defaults(options: &Options) -> String {
 
 /// What the tournament says of its choice.
 pub(super) fn said(trials: &[Trial]) -> Option<String> {
-    let folds = trials.iter().map(|t| t.fold).max()? as usize;
-    let types = trials.len() / folds;
-    let mean = |at: usize| -> Option<f64> {
-        let of: Option<Vec<f64>> = trials.iter().skip(at).step_by(types).map(|t| t.value).collect();
-        of.map(|v| v.iter().sum::<f64>() / folds as f64)
+    let winner = trials.iter().find(|t| t.chosen)?;
+    // A mean of the windows that count: those in which the winner has a figure.
+    let folds: Vec<u32> = trials.iter().filter(|t| t.chosen && t.value.is_some()).map(|t| t.fold).collect();
+    let same = |a: &Trial, b: &Trial| a.model_type == b.model_type && a.options == b.options;
+    let mean = |of: &Trial| -> Option<f64> {
+        let values: Vec<f64> = trials.iter().filter(|t| same(t, of) && folds.contains(&t.fold)).filter_map(|t| t.value).collect();
+        (values.len() == folds.len()).then(|| values.iter().sum::<f64>() / folds.len() as f64)
     };
-    let winner = (0..types).find(|&at| trials[at].chosen)?;
-    let of = |at: usize| mean(at).map(|m| format!("{} {m:.4}", trials[at].model_type));
-    let others: Vec<String> = (0..types).filter(|&at| at != winner).filter_map(of).collect();
-    let windows = if folds > 1 { format!(", the mean of {folds} windows,") } else { String::new() };
+    let others = trials.iter().filter(|t| t.fold == winner.fold && !t.chosen);
+    let others: Vec<String> = others.filter_map(|t| Some(format!("{} {:.4}", t.model_type, mean(t)?))).collect();
+    let windows = if folds.len() > 1 { format!(", the mean of {} windows,", folds.len()) } else { String::new() };
     Some(format!(
         "{} was chosen by its {} of {:.4}{windows} on rows that it is not evaluated on; others: {}",
-        trials[winner].model_type,
-        trials[winner].metric,
+        winner.model_type,
+        winner.metric,
         mean(winner)?,
         others.join(", ")
     ))

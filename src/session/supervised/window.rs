@@ -122,7 +122,7 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
         fitted => Ok(fitted.ok()),
     })
     .await?;
-    let churn = churn_label(label);
+    let churn = definition.is_churn() == Some(true);
     let today = match churn {
         true => frames::features(pin, Wanted { definition: &definition, day: last, step: every, bg_nbd }, control).await?.table,
         false => Table::default(),
@@ -152,8 +152,3 @@ const CHURN_ROWS: usize = 100_000;
 
 /// The label of churn: no purchase in the window.
 const CHURN: &str = "count(*) FILTER (WHERE event_type = 'purchase') = 0";
-
-fn churn_label(label: &str) -> bool {
-    let squeezed = |s: &str| s.to_lowercase().split_whitespace().collect::<String>();
-    squeezed(label) == squeezed(CHURN)
-}
