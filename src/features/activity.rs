@@ -133,7 +133,8 @@ pub struct Categories {
     names: KeyIndex,
 }
 
-const ITEMS: &str = "items";
+/// The relation of what is known of the items.
+pub const ITEMS: &str = "items";
 const CATEGORY: &str = "category";
 
 impl Categories {

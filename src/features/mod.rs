@@ -15,7 +15,7 @@ mod purchasers;
 mod rows;
 mod summary;
 
-pub use activity::{Activity, Categories};
+pub use activity::{Activity, Categories, ITEMS};
 pub use aggregates::{Aggregates, Window, over_rows};
 pub use baskets::OrderBaskets;
 pub use context::{Context, Known, calendar};

@@ -20,7 +20,7 @@ pub struct BayesPropensity;
 
 static SPEC: FunctionSpec = FunctionSpec {
     name: "bayes_propensity",
-    section: "Prediction",
+    section: "Recommendation",
     form: Form::Scalar,
     arguments: &[
         USER,
@@ -130,8 +130,6 @@ impl Ask {
     }
 }
 
-struct Propensities(Evidence);
-
 #[async_trait]
 impl CustomerFunction for BayesPropensity {
     fn spec(&self) -> &'static FunctionSpec {
@@ -153,20 +151,19 @@ impl CustomerFunction for BayesPropensity {
             );
         }
         let signs = Signs::read(pin.state(), &snapshot, &customers, categories, ask.evidence).await?;
-        blocking(Control::default(), move |control| Ok(Kernel::Lists(Arc::new(Propensities(signs.count(ask.trials, control)?))))).await
+        blocking(Control::default(), move |control| Ok(Kernel::Lists(Arc::new(signs.count(ask.trials, control)?)))).await
     }
 }
 
-impl Lists for Propensities {
+impl Lists for Evidence {
     fn lists(&self, keys: &[ArrayRef], users: &[u32]) -> Result<ArrayRef> {
-        let Self(evidence) = self;
-        let found = evidence.lookup(&keys[1])?;
+        let found = self.lookup(&keys[1])?;
         let known: Vec<bool> = found.iter().zip(users).map(|(key, user)| *key != NO_CODE && *user != NO_CODE).collect();
         let tallies: Vec<Tally> =
-            known.iter().zip(&found).map(|(known, key)| if *known { evidence.tally(*key) } else { Tally::default() }).collect();
+            known.iter().zip(&found).map(|(known, key)| if *known { self.tally(*key) } else { Tally::default() }).collect();
         let shown: Vec<bool> =
-            known.iter().zip(found.iter().zip(users)).map(|(known, (key, user))| *known && evidence.is_shown(*key, *user)).collect();
-        let n = evidence.trials;
+            known.iter().zip(found.iter().zip(users)).map(|(known, (key, user))| *known && self.is_shown(*key, *user)).collect();
+        let n = self.trials;
         let float = |of: &dyn Fn(&Tally) -> Option<f64>| -> ArrayRef { Arc::new(tallies.iter().map(of).collect::<Float64Array>()) };
         let whole =
             |of: &dyn Fn(&Tally) -> u64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(tallies.iter().map(|t| of(t) as i64))) };

@@ -92,13 +92,13 @@ impl CustomerFunction for ChurnProb {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        no_purchase(pin, args, DAYS).await
+        no_purchase(pin, args, learned(pin, args, DAYS).await?, DAYS).await
     }
 }
 
-/// P(no purchase within the horizon) of every customer.
-pub async fn no_purchase(pin: &dyn Pin, args: &CallArgs, default_days: f64) -> Result<Kernel> {
-    if let Some(fitted) = learned(pin, args, default_days).await? {
+/// P(no purchase within the horizon) of every customer, by what is [`learned`] or else the lifetime model.
+pub async fn no_purchase(pin: &dyn Pin, args: &CallArgs, learned: Option<Arc<Versioned<Supervised>>>, default_days: f64) -> Result<Kernel> {
+    if let Some(fitted) = learned {
         let of_purchase = fitted.model.definition.is_churn() == Some(false);
         return of_model(pin, fitted, move |model, frame, control| {
             let predicted = model.predict(&frame.table, control).map_err(fit_error)?;

@@ -10,6 +10,9 @@ use super::prelude::*;
 #[derive(Debug)]
 pub struct PurchaseProb;
 
+/// The horizon unless told otherwise.
+const DAYS: f64 = 30.0;
+
 static SPEC: FunctionSpec = FunctionSpec {
     name: "purchase_prob",
     section: "Customer value",
@@ -42,17 +45,15 @@ impl CustomerFunction for PurchaseProb {
     }
 
     async fn bind(&self, pin: &dyn Pin, args: &CallArgs) -> Result<Kernel> {
-        if let Some(name) = args.text("model")
-            && let Some(fitted) = learned(pin, args, 30.0).await?
-            && fitted.model.definition.is_churn().is_none()
-            && name != "auto"
-        {
+        let learned = learned(pin, args, DAYS).await?;
+        if let Some(other) = learned.as_ref().filter(|m| m.model.definition.is_churn().is_none()) {
             return plan_err!(
-                "purchase_prob(): model '{name}' foretells {}, neither a purchase nor that there is none: predict_prob('{name}', user_id) has its answer",
-                fitted.model.definition.target()
+                "purchase_prob(): model '{0}' foretells {1}, neither a purchase nor that there is none: predict_prob('{0}', user_id) has its answer",
+                other.name,
+                other.model.definition.target()
             );
         }
-        let none = no_purchase(pin, args, 30.0).await?;
+        let none = no_purchase(pin, args, learned, DAYS).await?;
         let Some(none) = floats(&none) else { return internal_err!("churn_prob is Float64") };
         Ok(values(none.iter().map(|p| p.map(|p| 1.0 - p)).collect::<Float64Array>()))
     }

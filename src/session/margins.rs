@@ -13,11 +13,10 @@ use twox_hash::XxHash3_64;
 use super::binding::refuse_calls;
 use crate::config::TenureConfig;
 use crate::events::{EventColumn, Snapshot, kind};
-use crate::features::{Customers, NO_CODE};
+use crate::features::{Customers, ITEMS, NO_CODE};
 use crate::functions::Margins;
 
-/// The relation of what is known of the items, its key, and the margin.
-pub const ITEMS: &str = "items";
+/// The key of the relation of items, and the margin.
 const ITEM_ID: &str = "item_id";
 const MARGIN: &str = "margin";
 

@@ -19,6 +19,7 @@ use super::Session;
 use super::engine::Engine;
 use super::fitting::{self, Fitted, known_type};
 use super::pin::QueryPin;
+use super::resolution::active;
 use super::statement::{Change, Statement};
 use crate::events::quote;
 use crate::functions::{LazyExec, MakeRows, model_record};
@@ -26,7 +27,7 @@ use crate::models::supervised::Definition;
 use crate::models::{Family, MODEL_TYPES, Options};
 use crate::store::{Existing, Origin, StoreError, VersionInfo, export, import};
 
-fn stored(e: StoreError) -> DataFusionError {
+pub(super) fn stored(e: StoreError) -> DataFusionError {
     DataFusionError::External(Box::new(e))
 }
 
@@ -76,7 +77,7 @@ impl Session {
             Statement::RefreshModel { name, as_of } => {
                 let pin = QueryPin::new(Arc::clone(&self.engine), self.ctx.state());
                 let record = model_record(&pin, &name)?;
-                let Some(v) = record.active_version() else { return plan_err!("model '{name}' has no active version") };
+                let v = active(&record)?;
                 let candidates = vec![fitting::options_of(v)?];
                 let definition = match candidates[0].kind.family() {
                     Family::Supervised => Some(pin.definition(&name, v.version)?),
@@ -122,15 +123,12 @@ impl Session {
             }
             Statement::ExportModel { name, version, path } => {
                 let record = model_record(&QueryPin::new(Arc::clone(&self.engine), self.ctx.state()), &name)?;
-                let number = version.unwrap_or(record.active);
-                let parts = store.load(&name, number).map_err(stored)?;
-                let Some(v) = record.versions.iter().find(|v| v.version == number) else {
-                    return plan_err!("model '{name}' has no version {number}");
-                };
+                let v = version.map_or_else(|| active(&record), |number| record.version(number).map_err(stored))?;
+                let parts = store.load(&name, v.version).map_err(stored)?;
                 let size = export(Path::new(&path), &name, v, &parts).map_err(stored)?;
                 let text = |t: String| Arc::new(StringArray::from(vec![t])) as ArrayRef;
                 let int = |n: u64| Arc::new(Int64Array::from(vec![n as i64])) as ArrayRef;
-                let columns = [("model", text(name)), ("version", int(number.into())), ("path", text(path)), ("size_bytes", int(size))];
+                let columns = [("model", text(name)), ("version", int(v.version.into())), ("path", text(path)), ("size_bytes", int(size))];
                 rows("export", RecordBatch::try_from_iter(columns)?)
             }
             Statement::ImportModel { name, path } => {

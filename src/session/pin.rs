@@ -21,12 +21,14 @@ use super::evaluation;
 use super::fitting::{self, Fitted};
 use super::frames::{self, Wanted};
 use super::lifetime::{self, Fold, Study};
-use super::margins::{self, ITEMS};
+use super::margins;
 use super::resolution::{AUTO_CHURN, active, of_query, stale_reason};
 use super::supervised;
 use crate::config::TenureConfig;
 use crate::events::{Snapshot, time_text};
-use crate::features::{Activity, Categories, Customers, DAY_US, Frame, Interactions, OrderBaskets, UserCovariates, calendar, day_of};
+use crate::features::{
+    Activity, Categories, Customers, DAY_US, Frame, ITEMS, Interactions, OrderBaskets, UserCovariates, calendar, day_of,
+};
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
     model_record, read_rfm_rules, too_little,
@@ -171,6 +173,9 @@ impl QueryPin {
         }
         if matches!(args.spec.section, "Churn" | "Prediction") {
             known = format!("{:x} {:x}", content_of(frames::users(self).await?.as_ref())?, self.categories().await?.1);
+        }
+        if args.text("by").is_some_and(|by| by.eq_ignore_ascii_case("category")) {
+            known = format!("{:x}", self.categories().await?.1);
         }
         Ok(format!("{:?} {active:?} {rules} {margins} {queries} {known}", self.config))
     }

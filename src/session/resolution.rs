@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::common::{Result, plan_err};
 
 use super::fitting::{self, Fitted};
+use super::model_statements::stored;
 use super::pin::QueryPin;
 use super::supervised;
 use crate::config::Refresh;
@@ -37,20 +38,13 @@ impl QueryPin {
 
     /// The options of a version of a model.
     pub fn options_of(&self, name: &str, version: u32) -> Result<Options> {
-        let record = model_record(self, name)?;
-        match record.versions.iter().find(|v| v.version == version) {
-            Some(v) => fitting::options_of(v),
-            None => plan_err!("model '{name}' has no version {version} to look at"),
-        }
+        fitting::options_of(model_record(self, name)?.version(version).map_err(stored)?)
     }
 
     /// What a version of a supervised model predicts.
     pub fn definition(&self, name: &str, version: u32) -> Result<Definition> {
         let record = model_record(self, name)?;
-        let Some(v) = record.versions.iter().find(|v| v.version == version) else {
-            return plan_err!("model '{name}' has no version {version}");
-        };
-        match self.load(name, v)? {
+        match self.load(name, record.version(version).map_err(stored)?)? {
             Fitted::Supervised(m) => Ok(m.model.definition.clone()),
             other => other.wrong("supervised"),
         }
@@ -130,7 +124,7 @@ impl QueryPin {
         if let Some(f) = self.engine.loaded(&key) {
             return Ok(f);
         }
-        let parts = self.engine.store.load(name, v.version).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let parts = self.engine.store.load(name, v.version).map_err(stored)?;
         let fitted = Fitted::from_parts(name, v, &parts)?;
         self.engine.keep(key, fitted.clone());
         Ok(fitted)

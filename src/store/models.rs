@@ -120,6 +120,17 @@ impl ModelRecord {
         self.versions.iter().find(|v| v.version == self.active)
     }
 
+    /// A version by its number.
+    ///
+    /// # Errors
+    /// [`StoreError::NoVersion`], with those there are.
+    pub fn version(&self, version: u32) -> Result<&VersionInfo, StoreError> {
+        self.versions.iter().find(|v| v.version == version).ok_or_else(|| {
+            let versions: Vec<String> = self.versions.iter().map(|v| v.version.to_string()).collect();
+            StoreError::NoVersion { name: self.name.clone(), version, versions: versions.join(", ") }
+        })
+    }
+
     fn activate(&mut self, version: u32) {
         if version != self.active {
             self.before.push(self.active);
@@ -178,14 +189,6 @@ impl Models {
 
     fn get(&self, name: &str) -> Result<&ModelRecord, StoreError> {
         self.records.get(name).ok_or_else(|| StoreError::NoModel { name: name.into() })
-    }
-
-    fn check_version(record: &ModelRecord, version: u32) -> Result<(), StoreError> {
-        if record.versions.iter().any(|v| v.version == version) {
-            return Ok(());
-        }
-        let versions: Vec<String> = record.versions.iter().map(|v| v.version.to_string()).collect();
-        Err(StoreError::NoVersion { name: record.name.clone(), version, versions: versions.join(", ") })
     }
 
     /// Puts a record in force: on disk first, then here.
@@ -298,7 +301,7 @@ impl Models {
 
     pub fn load(&self, shelf: &Shelf, name: &str, version: u32) -> Result<Vec<Part>, StoreError> {
         let record = self.get(name)?;
-        Self::check_version(record, version)?;
+        record.version(version)?;
         let Shelf::Directory(dir) = shelf else {
             let parts = self.memory.get(&(name.to_owned(), version));
             return parts.map(|p| p.to_vec()).ok_or_else(|| StoreError::NoModel { name: name.into() });
@@ -312,7 +315,7 @@ impl Models {
 
     pub fn set_active(&mut self, shelf: &Shelf, name: &str, version: u32) -> Result<(), StoreError> {
         let mut record = self.get(name)?.clone();
-        Self::check_version(&record, version)?;
+        record.version(version)?;
         record.activate(version);
         self.commit(shelf, record)
     }
@@ -377,7 +380,7 @@ impl Models {
 
     pub fn drop_version(&mut self, shelf: &Shelf, name: &str, version: u32) -> Result<(), StoreError> {
         let mut record = self.get(name)?.clone();
-        Self::check_version(&record, version)?;
+        record.version(version)?;
         if record.active == version {
             return Err(StoreError::Active { name: name.into(), version });
         }

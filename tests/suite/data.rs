@@ -39,6 +39,15 @@ const PURCHASES: &str = "SELECT DISTINCT customer_id AS user_id, invoice AS orde
     invoice_date AS ts, price, country, quantity * price AS amount FROM sales \
     WHERE customer_id IS NOT NULL AND regexp_like(invoice, '^[0-9]') AND quantity > 0 AND price > 0 AND regexp_like(upper(stock_code), '^[0-9]{5}')";
 
+/// The same as events.
+async fn online_retail_lines() -> Option<Session> {
+    let path = data("online_retail_II/online_retail_II.parquet")?;
+    let s = session(2, 8192).await;
+    ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
+    ask(&s, &format!("CREATE TABLE events AS SELECT user_id, order_id, item_id, ts, amount FROM ({PURCHASES})")).await;
+    Some(s)
+}
+
 /// The clean orders of Online Retail II as events.
 async fn online_retail() -> Option<Session> {
     let path = data("online_retail_II/online_retail_II.parquet")?;
@@ -419,10 +428,7 @@ const CHURN_90: &str = "count(*) FILTER (WHERE event_type = 'purchase') = 0 WITH
 /// Labels and spend of Online Retail II: protocols whose test window is the one that is held out.
 #[tokio::test(flavor = "multi_thread")]
 async fn online_retail_labels_as_documented() {
-    let Some(path) = data("online_retail_II/online_retail_II.parquet") else { return };
-    let s = session(2, 8192).await;
-    ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
-    ask(&s, &format!("CREATE TABLE events AS SELECT user_id, order_id, item_id, ts, amount FROM ({PURCHASES})")).await;
+    let Some(s) = online_retail_lines().await else { return };
     ask(&s, "SET tenure.as_of = '2011-12-08 23:59:59.999999'").await;
     let mut rows = vec![];
     for kind in ["logistic_reg", "gbt", "averaged", "closed_form"] {
@@ -493,11 +499,7 @@ async fn telco_is_foretold_as_documented() {
 /// Whoever bought an item within 7 days: do they buy it again within 30? 35 Mondays of Online Retail II.
 #[tokio::test(flavor = "multi_thread")]
 async fn bayes_counts_of_replenishment_are_exact() {
-    let files = ["online_retail_II/online_retail_II.parquet", "../protocols/D1_or2_replenish_bayes.csv"].map(data);
-    let [Some(path), Some(expected)] = files else { return };
-    let s = session(2, 8192).await;
-    ask(&s, &format!("CREATE EXTERNAL TABLE sales STORED AS PARQUET LOCATION '{path}'")).await;
-    ask(&s, &format!("CREATE TABLE events AS SELECT user_id, order_id, item_id, ts, amount FROM ({PURCHASES})")).await;
+    let (Some(s), Some(expected)) = (online_retail_lines().await, data("../protocols/D1_or2_replenish_bayes.csv")) else { return };
     ask(&s, &format!("CREATE EXTERNAL TABLE expected STORED AS CSV LOCATION '{expected}' OPTIONS ('format.has_header' 'true')")).await;
     ask(&s, "SET tenure.as_of = '2011-11-30'").await;
     let f = columns(

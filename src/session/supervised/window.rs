@@ -123,7 +123,9 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     })
     .await?;
     let churn = definition.is_churn() == Some(true);
-    let today = match churn {
+    // What a seasonal calibration asks about, where a cut-off lies a year before.
+    let seasonal = ["auto", "seasonal"].iter().any(|kind| options.is("calibrate", kind));
+    let today = match churn && seasonal && cuts.iter().any(|c| (c - (last - 365)).abs() <= near) {
         true => frames::features(pin, Wanted { definition: &definition, day: last, step: every, bg_nbd }, control).await?.table,
         false => Table::default(),
     };
