@@ -10,15 +10,15 @@
 //! * `refund_days`: the days with refunds, `value` ≥ 0;
 //! * `first_items`, `first_categories`, `first_channels`: the day on which the customer first bought each;
 //! * `views` and the like: a row for each event of that kind;
-//! * `bg_nbd`: what the model answers that was fitted to all customers up to `as_of_day`.
+//! * `bg_nbd`: what the model answers that was fitted to all customers up to `as_of_day`, with gamma-gamma's value of an order.
 
 use rayon::prelude::*;
 
 use super::history::Days;
 use super::{Activity, Customers, Purchasers};
 use crate::events::kind;
-use crate::models::lifetime::{BgNbd, Estimated, FitOptions, Purchases, fit};
-use crate::models::supervised::{FeatureSql, Table, Values};
+use crate::models::lifetime::{BgNbd, Estimated, FitOptions, GammaGamma, Purchases, fit};
+use crate::models::supervised::{Btyd, FeatureSql, Table, Values};
 use crate::models::{Control, ModelError};
 
 /// Customers at the end of a day, ascending by code, with their features.
@@ -30,8 +30,8 @@ pub struct Frame {
     pub table: Table,
     /// What each feature is.
     pub sql: Vec<FeatureSql>,
-    /// The model behind the features `bg_nbd_…`.
-    pub bg_nbd: Option<BgNbd>,
+    /// Behind the features `bg_nbd_…`.
+    pub btyd: Option<Btyd>,
 }
 
 /// Windows that are looked back on, in days.
@@ -189,32 +189,51 @@ pub fn frame(customers: &Customers, activity: &Activity, codes: &[u32], day: i64
     (b.table, b.sql)
 }
 
-/// BG/NBD, fitted to all customers as of a day.
+/// Gamma-gamma has three parameters: so many customers tell them.
+const SPENDERS: usize = 30_000;
+
+/// BG/NBD fitted to all customers as of a day, and gamma-gamma where it can be.
 ///
 /// # Errors
-/// Fewer customers than it needs, or [`ModelError::Cancelled`].
-pub fn bg_nbd(customers: &Customers, day: i64, control: &Control) -> Result<BgNbd, ModelError> {
+/// Fewer customers than BG/NBD needs, or [`ModelError::Cancelled`].
+pub fn btyd(customers: &Customers, day: i64, control: &Control) -> Result<Btyd, ModelError> {
     let p = Purchasers::as_of(customers, day);
-    Ok(fit::<BgNbd>(p.counts(), &FitOptions::default(), control)?.params.base)
+    let purchases = fit::<BgNbd>(p.counts(), &FitOptions::default(), control)?.params.base;
+    let some = (0..p.len()).step_by(p.len().div_ceil(SPENDERS).max(1));
+    let (known, mean): (Vec<u32>, Vec<f64>) = some.map(|i| p.spending().known(i, true)).unzip();
+    let spend = match GammaGamma::fit(&known, &mean, None, control) {
+        Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
+        fitted => fitted.ok().map(|f| f.params.params),
+    };
+    Ok(Btyd { purchases, spend })
 }
 
-/// What a BG/NBD model answers of customers at the end of a day; of who had not purchased, nothing.
-pub fn bg_nbd_features(
-    model: &BgNbd,
+/// What the models answer of customers at the end of a day; of who had not purchased, nothing.
+pub fn btyd_features(
+    btyd: &Btyd,
     customers: &Customers,
     codes: &[u32],
     day: i64,
     horizon: i64,
     control: &Control,
 ) -> Result<(Table, Vec<FeatureSql>), ModelError> {
-    let model = Estimated::known(*model);
+    let model = Estimated::known(btyd.purchases);
     let p = Purchasers::among(customers, day, codes.iter().copied());
     let counts = p.counts();
-    let answers = [
+    let purchases = model.expected_purchases_all(counts, horizon as f64, control)?;
+    let value = btyd.spend.map(|spend| {
+        let worth = |(i, n): (usize, &f64)| {
+            let (x, mean) = p.spending().known(i, true);
+            n * spend.expected_value(f64::from(x), mean)
+        };
+        purchases.iter().enumerate().map(worth).collect()
+    });
+    let mut answers = vec![
         ("bg_nbd_p_alive", "p_alive", model.p_alive_all(counts)),
-        ("bg_nbd_purchases", "expected_purchases(horizon)", model.expected_purchases_all(counts, horizon as f64, control)?),
+        ("bg_nbd_purchases", "expected_purchases(horizon)", purchases),
         ("bg_nbd_churn", "churn_prob(horizon)", model.p_no_purchase_all(counts, horizon as f64, control)?),
     ];
+    answers.extend(value.map(|value| ("bg_nbd_value", "expected_purchases(horizon) * expected_order_value", value)));
     let mut table = Table { rows: codes.len(), columns: vec![] };
     let mut sql = vec![];
     for (name, call, values) in answers {

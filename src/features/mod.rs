@@ -22,7 +22,7 @@ pub use context::{Context, Known, calendar};
 pub use covariates::UserCovariates;
 pub use customers::Customers;
 pub use evidence::{Evidence, Signs};
-pub use frame::{Frame, bg_nbd, bg_nbd_features, frame};
+pub use frame::{Frame, btyd, btyd_features, frame};
 pub use history::{Days, History};
 pub use interactions::Interactions;
 pub use keys::{Interner, KeyIndex, NO_CODE, to_indices};

@@ -149,6 +149,7 @@ pub fn phrase(feature: &str, value: &str, number: Option<f64>) -> String {
         "bg_nbd_p_alive" => format!("P(alive) {shown}"),
         "bg_nbd_purchases" => format!("{shown} purchases expected by BG/NBD"),
         "bg_nbd_churn" => format!("P(no purchase) {shown} by BG/NBD"),
+        "bg_nbd_value" => format!("{shown} of purchases expected by BG/NBD and gamma-gamma"),
         _ => match (feature.strip_suffix('d').and_then(|f| f.rsplit_once('_')), feature.strip_prefix("days_since_")) {
             (_, Some(what)) => format!("{shown} days since {what}"),
             (Some((what, n)), _) if n.chars().all(|c| c.is_ascii_digit()) && !n.is_empty() => {

@@ -12,11 +12,10 @@ use datafusion::prelude::SessionContext;
 use super::binding::refuse_calls;
 use super::pin::{QueryPin, USER_ID, USERS};
 use crate::features::{
-    Aggregates, Frame, NO_CODE, Window, batch, bg_nbd, bg_nbd_features, end_of_day, frame, over_rows, transformed, values_of,
+    Aggregates, Frame, NO_CODE, Window, batch, btyd, btyd_features, end_of_day, frame, over_rows, transformed, values_of,
 };
 use crate::functions::{Pin, blocking, fit_error};
-use crate::models::lifetime::BgNbd;
-use crate::models::supervised::{Definition, FeatureSql, NO_LEVEL, Values};
+use crate::models::supervised::{Btyd, Definition, FeatureSql, NO_LEVEL, Values};
 use crate::models::{Control, ModelError};
 
 /// Which customers a frame is of, and what for.
@@ -25,8 +24,8 @@ pub struct Wanted<'a> {
     pub day: i64,
     /// Every how many-th customer, by code.
     pub step: usize,
-    /// The model behind the features `bg_nbd_…`; without one, it is fitted as of that day.
-    pub bg_nbd: Option<BgNbd>,
+    /// Behind the features `bg_nbd_…`; without it, it is fitted as of that day.
+    pub btyd: Option<Btyd>,
 }
 
 /// The features of the eligible customers at the end of a day: built-in ones, columns of `users`, those of `USING FEATURES`, or what TRANSFORM makes of them.
@@ -35,7 +34,7 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
         return plan_err!("a model of a query has no features of customers");
     };
     let (snapshot, customers, activity) = (pin.snapshot().await?, pin.customers().await?, pin.activity().await?);
-    let (day, step, horizon, given) = (wanted.day, wanted.step, i64::from(*days), wanted.bg_nbd);
+    let (day, step, horizon, given) = (wanted.day, wanted.step, i64::from(*days), wanted.btyd);
     // Those who had purchased; with a condition of the analyst's, all who had done anything.
     let (all, everybody) = (Arc::clone(&customers), eligible.is_some());
     let made = blocking(control.clone(), move |control| {
@@ -46,17 +45,17 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
         let (mut table, mut sql) = frame(&all, &activity, &codes, day, horizon);
         let model = match given {
             Some(m) => Some(m),
-            None => match bg_nbd(&all, day, control) {
+            None => match btyd(&all, day, control) {
                 Err(ModelError::Cancelled) => return Err(fit_error(ModelError::Cancelled)),
                 fitted => fitted.ok(),
             },
         };
         if let Some(model) = &model {
-            let (more, described) = bg_nbd_features(model, &all, &codes, day, horizon, control).map_err(fit_error)?;
+            let (more, described) = btyd_features(model, &all, &codes, day, horizon, control).map_err(fit_error)?;
             table.columns.extend(more.columns);
             sql.extend(described);
         }
-        Ok(Frame { day, codes, table, sql, bg_nbd: model })
+        Ok(Frame { day, codes, table, sql, btyd: model })
     });
     let mut out = made.await?;
     let as_of_us = end_of_day(day);

@@ -304,7 +304,7 @@ impl Pin for QueryPin {
             );
         }
         let day = day_of(self.snapshot().await?.as_of_us);
-        let wanted = Wanted { definition, day, step: 1, bg_nbd: model.model.bg_nbd };
+        let wanted = Wanted { definition, day, step: 1, btyd: model.model.btyd };
         let control = self.control();
         self.memo.get(format!("frame {} {}", model.name, model.version), frames::features(self, wanted, &control)).await
     }

@@ -374,12 +374,13 @@ impl Parser<'_> {
         Ok(Window { label, days, from, eligible })
     }
 
-    /// EXISTS (*) [FILTER (WHERE condition)], EXISTS (WHERE condition): whether there is such an event.
+    /// EXISTS (*) [FILTER (WHERE condition)], EXISTS ([WHERE] condition): whether there is such an event.
     fn exists(&mut self) -> Result<String> {
         self.take(&["exists"]);
         self.df.parser.expect_token(&Token::LParen).map_err(parser_error)?;
-        let _ = self.df.parser.consume_token(&Token::Mul);
-        let mut condition = if self.take(&["where"]) { Some(self.df.parser.parse_expr().map_err(parser_error)?) } else { None };
+        let all = self.df.parser.consume_token(&Token::Mul) || self.df.parser.peek_token().token == Token::RParen;
+        let given = self.take(&["where"]) || !all;
+        let mut condition = if given { Some(self.df.parser.parse_expr().map_err(parser_error)?) } else { None };
         self.df.parser.expect_token(&Token::RParen).map_err(parser_error)?;
         if self.take(&["filter"]) {
             self.df.parser.expect_token(&Token::LParen).map_err(parser_error)?;

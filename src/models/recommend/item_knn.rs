@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
-use super::neighbours::{Neighbours, Sums};
+use super::neighbours::Neighbours;
 use super::ratings::{ItemRatings, PREDICT, Ratings, entries, weighted_mean};
 use super::similarity::{B, K1, SHRINKAGE, SIMILARITIES, Weighing};
-use super::{Csr, Feedback, History, Predict, Recommender, Scores, Shares, Similarity};
+use super::{Feedback, History, Predict, Recommender, Scores, Shares, Similarity};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'item_knn'`.
@@ -83,7 +83,6 @@ impl ItemKnn {
         if params.neighbours == 0 {
             return Err(ModelError::Option { option: "neighbours".into(), given: "0".into(), allowed: "a whole number from 1".into() });
         }
-        let n = feedback.n_items();
         let ratings;
         let neighbours = if let Similarity::Ratings(similarity) = params.similarity {
             let needed = Ratings::needed_by(&format!("similarity = '{}'", similarity.name()), feedback)?;
@@ -93,15 +92,8 @@ impl ItemKnn {
         } else {
             ratings = Ratings::of(feedback);
             let by_item = Weighing::of(params.similarity, &feedback.weights).vectors(feedback.weights.transpose());
-            let by_user = by_item.transpose();
             let users = |i: u32| by_item.row(i as usize).0.len();
-            Neighbours::find(
-                n,
-                params.neighbours,
-                control,
-                |i, sums: &mut Sums| product_row(i, &by_item, &by_user, sums),
-                |i, j, sum| params.similarity.finish(sum, users(i), users(j)),
-            )?
+            Neighbours::of_products(&by_item, params.neighbours, control, |i, j, sum| params.similarity.finish(sum, users(i), users(j)))?
         };
         Ok(Self { neighbours, ratings: ratings.map(|r| (r.items, params.predict, params.predict_from)) })
     }
@@ -164,19 +156,10 @@ impl Recommender for ItemKnn {
     }
 }
 
-/// Row `i` of the product of items by users and users by items.
-fn product_row(i: u32, by_item: &Csr, by_user: &Csr, sums: &mut Sums) {
-    let (users, weights) = by_item.row(i as usize);
-    for (&u, &w) in users.iter().zip(weights) {
-        let (items, values) = by_user.row(u as usize);
-        items.iter().zip(values).filter(|(_, v)| w * **v > 0.0).for_each(|(&j, v)| sums.add(j, w * v));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::recommend::check;
+    use crate::models::recommend::{Csr, check};
 
     const ALL: [Similarity; 4] = [Similarity::Cosine, Similarity::TfIdf, Similarity::Bm25 { k1: 1.2, b: 0.75 }, Similarity::Jaccard];
 

@@ -29,6 +29,13 @@ impl Binned {
         self.cuts.len() as u8 + 1
     }
 
+    /// Whether a bin goes left where known values do up to this bin.
+    pub fn left(&self, last: u8, missing_left: bool) -> impl Fn(u8) -> bool + use<> {
+        // No bin of unknown values: one that goes left anyway.
+        let missing = if missing_left { self.missing() } else { 0 };
+        move |code| code <= last || code == missing
+    }
+
     fn of(column: &[f64], sample: Option<&[usize]>) -> Self {
         let known = |v: &f64| !v.is_nan();
         let mut values: Vec<f64> = match sample {

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::bins::Bins;
 use super::grow::{Growth, MOST_ROWS, grow};
 use super::loss::Loss;
-use super::{Matrix, Task, Training, Tree, TreeEnsemble};
+use super::{Task, Training, Tree, TreeEnsemble};
 use crate::models::hash::{GOLDEN, split_mix, unit};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec};
 
@@ -172,7 +172,7 @@ pub fn fit(training: Training<'_>, params: &GbtParams, control: &Control) -> Res
     check_rows(training.x.rows)?;
     let target = Target::of(training, params)?;
     let bins = Bins::of(training.x, params.seed, control)?;
-    let boosting = Boosting { x: training.x, bins: &bins, target: &target, params, control };
+    let boosting = Boosting { bins: &bins, target: &target, params, control };
     let rows = 0..training.x.rows as u32;
     let held_back = params.early_stopping > 0 && training.x.rows >= FEWEST_TO_HOLD_BACK;
     let trees = if held_back {
@@ -281,7 +281,6 @@ impl Target {
 }
 
 struct Boosting<'a> {
-    x: &'a Matrix,
     bins: &'a Bins,
     target: &'a Target,
     params: &'a GbtParams,
@@ -303,8 +302,8 @@ impl Boosting<'_> {
             rate: params.learn_rate,
         };
         let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
-        let mut scores = vec![target.start; self.x.rows];
-        let (mut first, mut second) = (vec![0.0; self.x.rows], vec![0.0; self.x.rows]);
+        let mut scores = vec![target.start; target.y.len()];
+        let (mut first, mut second) = (scores.clone(), scores.clone());
         let mut trees = Vec::new();
         let (mut best, mut best_rounds) = (self.loss(&scores, validation), 0);
         for round in 0..rounds {
@@ -317,15 +316,7 @@ impl Boosting<'_> {
             if grown.tree.len() == 1 {
                 break;
             }
-            if grown.rows.len() == scores.len() {
-                for (leaf, range) in &grown.leaves {
-                    let value = grown.tree.value[*leaf];
-                    grown.rows[range.clone()].iter().for_each(|&r| scores[r as usize] += value);
-                }
-            } else {
-                let tree = &grown.tree;
-                scores.par_iter_mut().enumerate().with_min_len(PIECE).for_each(|(r, s)| *s += tree.value[tree.leaf(self.x, r)]);
-            }
+            grown.add_to(self.bins, &mut scores);
             trees.push(grown.tree);
             if !validation.is_empty() {
                 let loss = self.loss(&scores, validation);
@@ -357,9 +348,21 @@ impl Boosting<'_> {
     }
 }
 
-/// Each row with that chance; all of them for 1.
+/// Each row with that chance; all of them for 1. A row takes two words of the stream, so that pieces of it can be drawn at once.
 fn draw(rows: &[u32], share: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
-    if share >= 1.0 { rows.to_vec() } else { rows.iter().copied().filter(|_| rng.random::<f64>() < share).collect() }
+    if share >= 1.0 {
+        return rows.to_vec();
+    }
+    let start = rng.get_word_pos();
+    let at = |row: usize| start + 2 * row as u128;
+    let piece = |(i, rows): (usize, &[u32])| {
+        let mut rng = rng.clone();
+        rng.set_word_pos(at(i * PIECE));
+        rows.iter().copied().filter(|_| rng.random::<f64>() < share).collect::<Vec<_>>()
+    };
+    let drawn = rows.par_chunks(PIECE).enumerate().map(piece).collect::<Vec<_>>().concat();
+    rng.set_word_pos(at(rows.len()));
+    drawn
 }
 
 /// That share of the columns, at least one if there is one, ascending.
@@ -381,7 +384,7 @@ fn draw_columns(columns: &[u32], share: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
 mod tests {
     use super::*;
     use crate::models::metrics::roc_auc;
-    use crate::models::supervised::Predictor;
+    use crate::models::supervised::{Matrix, Predictor};
 
     /// The parameters of the peer's runs.
     const PEER: GbtParams = GbtParams {

@@ -10,7 +10,7 @@
 //! above 0, coordinate
 //! descent on it (Friedman, Hastie & Tibshirani 2010, "Regularization paths for generalized linear models via coordinate descent", J. Stat.
 //! Software 33(1)); it is
-//! halved while the objective does not fall.
+//! halved while the objective does not fall. The first step starts where a tenth of the rows has its minimum, if they are many.
 
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
@@ -38,6 +38,9 @@ const SWEEPS: usize = 10_000;
 /// Fits end with a step that moves no coefficient by more: the next would move it by about its square.
 const SMALL: f64 = 1e-6;
 const SMALL_IN_SWEEPS: f64 = 1e-13;
+/// Where there are more rows, the search starts at the minimum of a share of them.
+const MANY: usize = 50_000;
+const SHARE: usize = 10;
 /// Rows are summed in at most so many pieces, each in blocks that fit in cache. Both depend on nothing but the number of rows.
 const PIECES: usize = 16;
 const BLOCK: usize = 512;
@@ -56,7 +59,7 @@ impl Penalty {
     }
 }
 
-/// The loss, its gradient and (the lower half of) its Hessian by the coefficients; the largest |η|.
+/// The loss, its gradient and (the lower half of) its Hessian by the coefficients, both 0 where they were not asked for; the largest |η|.
 struct Sums {
     value: f64,
     gradient: Mat<f64>,
@@ -76,11 +79,11 @@ pub(super) struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    fn sums_of(&self, rows: std::ops::Range<usize>, beta: &[f64]) -> Sums {
+    fn sums_of(&self, rows: std::ops::Range<usize>, beta: &[f64], curved: bool) -> Sums {
         let Design { rows: n, columns: p, ref values } = *self.design;
         let design = MatRef::from_column_major_slice(values, n, p);
         let mut sums = Sums { value: 0.0, gradient: Mat::zeros(p, 1), hessian: Mat::zeros(p, p), largest: 0.0 };
-        let mut curved = vec![0.0; BLOCK * p];
+        let mut weighted = vec![0.0; BLOCK * p];
         for start in rows.clone().step_by(BLOCK) {
             let m = BLOCK.min(rows.end - start);
             let column = |j: usize| &values[j * n + start..][..m];
@@ -95,26 +98,29 @@ impl Problem<'_> {
                 (first[i], second[i]) = (w * d1, w * d2);
                 sums.largest = sums.largest.max(eta[i].abs());
             }
-            for (j, out) in curved.chunks_exact_mut(m).take(p).enumerate() {
+            if !curved {
+                continue;
+            }
+            for (j, out) in weighted.chunks_exact_mut(m).take(p).enumerate() {
                 out.iter_mut().zip(column(j)).zip(&second).for_each(|((out, z), d)| *out = d * z);
             }
             let block = design.subrows(start, m).transpose();
-            let curved = MatRef::from_column_major_slice(&curved[..m * p], m, p);
+            let weighted = MatRef::from_column_major_slice(&weighted[..m * p], m, p);
             let slope = MatRef::from_column_major_slice(&first[..m], m, 1);
             matmul(sums.gradient.as_mut(), Accum::Add, block, slope, 1.0, Par::Seq);
             let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
-            triangular_matmul(sums.hessian.as_mut(), lower, Accum::Add, block, full, curved, full, 1.0, Par::Seq);
+            triangular_matmul(sums.hessian.as_mut(), lower, Accum::Add, block, full, weighted, full, 1.0, Par::Seq);
         }
         sums
     }
 
-    /// At coefficients, the intercept first; the penalties are in.
-    fn sums(&self, beta: &[f64], control: &Control) -> Result<Sums, ModelError> {
+    /// At coefficients, the intercept first; the penalties are in. Derivatives only if `curved`.
+    fn sums(&self, beta: &[f64], curved: bool, control: &Control) -> Result<Sums, ModelError> {
         control.check()?;
         let n = self.design.rows;
         let piece = n.div_ceil(PIECES).max(PIECE);
         let starts: Vec<usize> = (0..n).step_by(piece).collect();
-        let pieces: Vec<Sums> = starts.into_par_iter().map(|start| self.sums_of(start..n.min(start + piece), beta)).collect();
+        let pieces: Vec<Sums> = starts.into_par_iter().map(|start| self.sums_of(start..n.min(start + piece), beta, curved)).collect();
         let sum = |mut all: Sums, one: Sums| {
             all.value += one.value;
             all.gradient += one.gradient;
@@ -133,16 +139,30 @@ impl Problem<'_> {
         Ok(sums)
     }
 
+    /// Where the search starts: at the minimum of some of the rows, or else without what columns add.
+    fn start(&self, intercept: f64, control: &Control) -> Vec<f64> {
+        let mut plain = vec![0.0; self.design.columns];
+        plain[0] = intercept;
+        if self.design.rows <= MANY || self.loss == Loss::Squared {
+            return plain;
+        }
+        let rows: Vec<usize> = (0..self.design.rows).step_by(SHARE).collect();
+        let of = |values: &[f64]| rows.iter().filter_map(|&r| values.get(r).copied()).collect::<Vec<f64>>();
+        let (design, y, weights) = (self.design.take(&rows), of(self.y), of(self.weights));
+        let penalty = Penalty { l1: self.penalty.l1 / SHARE as f64, l2: self.penalty.l2 / SHARE as f64 };
+        let some = Problem { design: &design, y: &y, weights: &weights, penalty, ..*self };
+        some.solve(intercept, control).unwrap_or(plain)
+    }
+
     /// The coefficients at the minimum, the intercept first.
     ///
     /// # Errors
     /// Where there is no minimum: columns without a penalty that tell the classes apart, or a penalty too small for columns that are nearly
     /// equal.
     pub fn solve(&self, intercept: f64, control: &Control) -> Result<Vec<f64>, ModelError> {
-        let p = self.design.columns;
-        let mut beta = vec![0.0; p];
-        beta[0] = intercept;
-        let mut sums = self.sums(&beta, control)?;
+        let mut beta = self.start(intercept, control);
+        let mut sums = self.sums(&beta, true, control)?;
+        let mut moved = f64::INFINITY;
         for step in 0..STEPS {
             control.report(self.model, step as f64 / (step + 4) as f64);
             let target = if self.penalty.l1 > 0.0 { self.descended(&beta, &sums, control)? } else { self.solved(&beta, &sums)? };
@@ -150,11 +170,13 @@ impl Problem<'_> {
                 // Its expansion is itself.
                 return Ok(target);
             }
+            // After this step the next is as good as nothing: what is needed of it is that the loss falls.
+            let last = moved * moved <= SMALL;
             let mut share = 1.0;
             let mut halvings = 0;
             let (next, next_sums) = loop {
                 let next: Vec<f64> = beta.iter().zip(&target).map(|(b, t)| b + share * (t - b)).collect();
-                let at = self.sums(&next, control)?;
+                let at = self.sums(&next, !last, control)?;
                 // Sums of many rows are only so exact.
                 if at.value <= sums.value + 1e-12 * sums.value.abs() {
                     break (next, at);
@@ -165,11 +187,14 @@ impl Problem<'_> {
                 share *= 0.5;
                 halvings += 1;
             };
-            let moved = beta.iter().zip(&next).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs() / (1.0 + a.abs())));
+            moved = beta.iter().zip(&next).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs() / (1.0 + a.abs())));
             (beta, sums) = (next, next_sums);
             // Of a halved step, as much less.
             if moved <= SMALL * share {
                 return if self.runs_away(&sums) { Err(self.separable()) } else { Ok(beta) };
+            }
+            if last {
+                sums = self.sums(&beta, true, control)?;
             }
         }
         Err(if self.runs_away(&sums) { self.separable() } else { self.stuck(&format!("no minimum after {STEPS} steps")) })
@@ -253,10 +278,10 @@ impl Linear {
 
     /// What each row's terms add, for a range of rows: `add(row within it, column, addend)`.
     fn each(&self, x: &Matrix, start: usize, rows: usize, mut add: impl FnMut(usize, usize, f64)) {
+        let mut standardised = vec![0.0; rows];
         for (term, b) in self.scaling.terms.iter().zip(&self.coefficients).filter(|(_, b)| **b != 0.0) {
-            for (i, v) in x.columns[term.column][start..start + rows].iter().enumerate() {
-                add(i, term.column, b * term.of(*v));
-            }
+            term.of(&x.columns[term.column][start..start + rows], &mut standardised);
+            standardised.iter().enumerate().for_each(|(i, z)| add(i, term.column, b * z));
         }
     }
 

@@ -37,13 +37,53 @@ pub struct Growth {
     pub rate: f64,
 }
 
-/// A tree with the rows it was grown from: leaf by leaf, ascending in each.
-#[derive(Debug)]
+/// A tree, with the last bin of known values that goes left in each inner node.
+#[derive(Debug, Default)]
 pub struct Grown {
     pub tree: Tree,
-    pub rows: Vec<u32>,
-    /// Leaves and where their rows stand.
-    pub leaves: Vec<(usize, Range<usize>)>,
+    pub last_left: Vec<u8>,
+}
+
+impl Grown {
+    /// Adds the values of the leaves in which all rows of the bins end to their scores.
+    pub fn add_to(&self, bins: &Bins, scores: &mut [f64]) {
+        let tree = &self.tree;
+        scores.par_chunks_mut(PIECE).enumerate().for_each(|(piece, scores)| {
+            let start = piece * PIECE;
+            let mut rows: Vec<u32> = (0..scores.len() as u32).collect();
+            let mut aside = vec![0; rows.len()];
+            let mut open = vec![(0, 0..rows.len())];
+            while let Some((node, range)) = open.pop() {
+                let here = &mut rows[range.clone()];
+                if tree.is_leaf(node) {
+                    here.iter().for_each(|&r| scores[r as usize] += tree.value[node]);
+                    continue;
+                }
+                let column = &bins.columns[tree.column[node] as usize];
+                let codes = &column.codes[start..start + scores.len()];
+                let middle = range.start + part(here, &mut aside, codes, column.left(self.last_left[node], tree.missing_left[node]));
+                open.push((tree.left[node] as usize, range.start..middle));
+                open.push((tree.right[node] as usize, middle..range.end));
+            }
+        });
+    }
+}
+
+/// Puts the rows that go left before the others, in their order, and answers how many they are. `aside` is room for as many rows.
+fn part(rows: &mut [u32], aside: &mut [u32], codes: &[u8], goes_left: impl Fn(u8) -> bool) -> usize {
+    let aside = &mut aside[..rows.len()];
+    let (mut left, mut right) = (0, 0);
+    for i in 0..rows.len() {
+        let row = rows[i];
+        let goes_left = goes_left(codes[row as usize]);
+        // Both are written, without a jump; what is in neither place is written over.
+        aside[right] = row;
+        rows[left] = row;
+        left += usize::from(goes_left);
+        right += usize::from(!goes_left);
+    }
+    rows[left..].copy_from_slice(&aside[..right]);
+    left
 }
 
 /// First and second derivatives of the rows, as whole numbers.
@@ -61,13 +101,23 @@ pub const MOST_ROWS: usize = 1 << (64 - COUNT);
 
 impl Derivatives {
     fn of(first: &[f64], second: &[f64]) -> Self {
-        let most = |v: &[f64]| v.iter().fold(f64::MIN_POSITIVE, |a, x| a.max(x.abs()));
+        let most = |v: &[f64]| {
+            let pieces = v.par_chunks(PIECE).map(|v| v.iter().fold(f64::MIN_POSITIVE, |a, x| a.max(x.abs())));
+            pieces.reduce(|| f64::MIN_POSITIVE, f64::max)
+        };
         // So many bits of h that Σ h has room.
         let bits = COUNT - (usize::BITS - first.len().leading_zeros());
         let (unit_first, unit_second) = (most(first) / f64::from(1 << 30), most(second) / f64::from(1 << bits.min(30)));
-        let whole = |(g, h): (&f64, &f64)| ((g / unit_first).round() as i32, (h / unit_second).round() as u32);
-        Self { rows: first.iter().zip(second).map(whole).collect(), first: unit_first, second: unit_second }
+        let whole = |(g, h): (&f64, &f64)| (nearest(g / unit_first) as i32, nearest(h / unit_second));
+        let rows = first.par_iter().zip(second).with_min_len(PIECE).map(whole).collect();
+        Self { rows, first: unit_first, second: unit_second }
     }
+}
+
+/// The nearest whole number of one within ± 2³¹, in two's complement: what is added leaves no bits for fractions, and the last 32 of the
+/// sum are those of the number. (To round and to convert are calls and jumps where this is one addition.)
+fn nearest(x: f64) -> u32 {
+    (x + 6_755_399_441_055_744.0).to_bits() as u32
 }
 
 /// Sums over rows.
@@ -159,6 +209,8 @@ impl Ord for Open {
 
 /// From so many values on, columns are worked on in parallel.
 const PARALLEL: usize = 1 << 15;
+/// Rows that are worked on together.
+const PIECE: usize = 4_096;
 
 /// Grows a tree from `rows`, ascending, on these columns; `first` and `second` are derivatives of all rows of the bins.
 ///
@@ -174,9 +226,14 @@ pub fn grow(
     control: &Control,
 ) -> Result<Grown, ModelError> {
     let derivatives = Derivatives::of(first, second);
-    let mut total = Cell::default();
-    rows.iter().for_each(|&r| total.add(derivatives.rows[r as usize]));
-    let mut grower = Grower { bins, derivatives, growth, columns: columns.to_vec(), tree: Tree::default(), rows, aside: Vec::new() };
+    let sum = |rows: &[u32]| {
+        let mut sum = Cell::default();
+        rows.iter().for_each(|&r| sum.add(derivatives.rows[r as usize]));
+        sum
+    };
+    let total = rows.par_chunks(PIECE).map(sum).reduce(Cell::default, Cell::plus);
+    let aside = vec![0; rows.len()];
+    let mut grower = Grower { bins, derivatives, growth, columns: columns.to_vec(), grown: Grown::default(), rows, aside };
     let mut leaves = Vec::new();
     let mut open = BinaryHeap::new();
     let whole = 0..grower.rows.len();
@@ -206,12 +263,13 @@ pub fn grow(
         grower.offer(left, of_left, rng, &mut open, &mut leaves);
         grower.offer(right, of_right, rng, &mut open, &mut leaves);
     }
-    leaves.sort_unstable_by_key(|(_, range)| range.start);
-    for (node, range) in &leaves {
+    let exact = |(node, range): &(usize, Range<usize>)| {
         let of = |v: &[f64]| grower.rows[range.clone()].iter().map(|&r| v[r as usize]).sum::<f64>();
-        grower.tree.value[*node] = value(of(first), of(second), growth);
-    }
-    Ok(Grown { tree: grower.tree, rows: grower.rows, leaves })
+        (*node, value(of(first), of(second), growth))
+    };
+    let values: Vec<(usize, f64)> = leaves.par_iter().map(exact).collect();
+    values.into_iter().for_each(|(node, value)| grower.grown.tree.value[node] = value);
+    Ok(grower.grown)
 }
 
 /// −rate · G / (H + λ).
@@ -231,7 +289,8 @@ struct Grower<'a> {
     derivatives: Derivatives,
     growth: &'a Growth,
     columns: Vec<u32>,
-    tree: Tree,
+    grown: Grown,
+    /// Leaf by leaf, ascending in each.
     rows: Vec<u32>,
     /// Rows of a right child while they are parted from those of the left.
     aside: Vec<u32>,
@@ -243,7 +302,8 @@ impl Grower<'_> {
     }
 
     fn add_leaf(&mut self, total: Cell) {
-        let tree = &mut self.tree;
+        self.grown.last_left.push(0);
+        let tree = &mut self.grown.tree;
         tree.column.push(0);
         tree.threshold.push(0.0);
         tree.missing_left.push(false);
@@ -256,11 +316,12 @@ impl Grower<'_> {
 
     /// Makes an inner node of a leaf, and answers its children.
     fn split_node(&mut self, node: usize, split: Split, total: Cell) -> (usize, usize) {
-        let left = self.tree.len();
+        let left = self.grown.tree.len();
         let cuts = &self.column(split.column).cuts;
         // Above the last cut, only what is not known goes right.
         let threshold = cuts.get(split.bin as usize).copied().unwrap_or(f64::MAX);
-        let tree = &mut self.tree;
+        self.grown.last_left[node] = split.bin;
+        let tree = &mut self.grown.tree;
         (tree.column[node], tree.threshold[node], tree.missing_left[node]) = (split.column, threshold, split.missing_left);
         (tree.left[node], tree.right[node], tree.gain[node]) = (left as u32, left as u32 + 1, split.gain);
         self.add_leaf(split.left);
@@ -271,27 +332,30 @@ impl Grower<'_> {
     /// Puts the rows of a range that go left before the others, and answers where the others start.
     fn part(&mut self, range: Range<usize>, split: Split) -> usize {
         let column = &self.bins.columns[split.column as usize];
-        let missing = if split.missing_left { column.missing() } else { 0 };
-        let rows = &mut self.rows[range.clone()];
-        self.aside.resize(self.aside.len().max(rows.len()), 0);
-        let (mut left, mut right) = (0, 0);
-        for i in 0..rows.len() {
-            let row = rows[i];
-            let code = column.codes[row as usize];
-            let goes_left = code <= split.bin || code == missing;
-            // Both are written, without a jump; what is in neither place is written over.
-            self.aside[right] = row;
-            rows[left] = row;
-            left += usize::from(goes_left);
-            right += usize::from(!goes_left);
+        let goes_left = column.left(split.bin, split.missing_left);
+        let (rows, aside) = (&mut self.rows[range.clone()], &mut self.aside[range.clone()]);
+        if rows.len() < PARALLEL {
+            return range.start + part(rows, aside, &column.codes, goes_left);
         }
-        rows[left..].copy_from_slice(&self.aside[..right]);
+        let pieces = rows.par_chunks_mut(PIECE).zip(aside.par_chunks_mut(PIECE));
+        let lefts: Vec<usize> = pieces.map(|(rows, aside)| part(rows, aside, &column.codes, &goes_left)).collect();
+        // What goes left in each piece moves to the front, and what goes right over `aside` behind it.
+        let (mut left, mut right) = (0, 0);
+        for (piece, &n) in lefts.iter().enumerate() {
+            let (start, end) = (piece * PIECE, rows.len().min((piece + 1) * PIECE));
+            let others = end - start - n;
+            aside[right..right + others].copy_from_slice(&rows[start + n..end]);
+            rows.copy_within(start..start + n, left);
+            left += n;
+            right += others;
+        }
+        rows[left..].copy_from_slice(&aside[..right]);
         range.start + left
     }
 
     fn histogram(&self, range: Range<usize>) -> Histogram {
         let rows = &self.rows[range];
-        let ordered: Vec<(i32, u32)> = rows.iter().map(|&r| self.derivatives.rows[r as usize]).collect();
+        let ordered: Vec<(i32, u32)> = rows.par_iter().with_min_len(PIECE).map(|&r| self.derivatives.rows[r as usize]).collect();
         let one = |&c: &u32| {
             let column = self.column(c);
             let mut cells = vec![Cell::default(); column.missing() as usize + 1];
@@ -437,7 +501,9 @@ mod tests {
                 let rows: Vec<u32> = (0..n as u32).filter(|r| r % 10 != 3).collect();
                 let grown = grow(&bins, (&first, &second), rows.clone(), &[0, 1, 2], &growth, &mut rng, &Control::default()).unwrap();
                 let tree = &grown.tree;
-                assert_eq!(grown.leaves.iter().map(|(_, range)| range.len()).sum::<usize>(), rows.len());
+                let mut scores = vec![1.0; n];
+                grown.add_to(&bins, &mut scores);
+                assert_eq!(scores, (0..n).map(|r| 1.0 + tree.value[tree.leaf(&x, r)]).collect::<Vec<_>>());
                 let mut here = vec![rows];
                 here.resize(tree.len(), vec![]);
                 for node in 0..tree.len() {

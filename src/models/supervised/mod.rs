@@ -5,6 +5,7 @@
 
 mod averaged;
 mod bins;
+mod btyd;
 mod calibration;
 mod closed_form;
 mod decision_tree;
@@ -19,6 +20,7 @@ mod importance;
 #[cfg(test)]
 mod linear_check;
 mod linear_reg;
+mod log;
 mod logistic_reg;
 mod loss;
 mod matrix;
@@ -37,6 +39,7 @@ mod tweedie_reg;
 mod validation;
 
 pub use averaged::AVERAGED;
+pub use btyd::Btyd;
 pub use calibration::{Calibration, CalibrationKind};
 pub use closed_form::{CHURN_ONLY, CLOSED_FORM, CLOSED_FORM_FEATURE};
 pub use decision_tree::DECISION_TREE;

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Calibration, Definition, Encoder, FeatureSql, Importance, Matrix, Reference, Table, Task};
-use crate::models::lifetime::BgNbd;
+use super::{Btyd, Calibration, Definition, Encoder, FeatureSql, Importance, Matrix, Reference, Table, Task};
 use crate::models::metrics::wilson_at;
 use crate::models::{AnyPredictor, Column, Control, ModelError, Part, Read, part};
 
@@ -28,8 +27,8 @@ pub struct Supervised {
     pub encoder: Encoder,
     pub predictor: AnyPredictor,
     pub calibration: Calibration,
-    /// The model behind the features `bg_nbd_…`, fitted as of the end of training.
-    pub bg_nbd: Option<BgNbd>,
+    /// Behind the features `bg_nbd_…`, as of the end of training.
+    pub btyd: Option<Btyd>,
     pub holdout: Scored,
     pub importance: Vec<Importance>,
     pub reference: Reference,
@@ -152,9 +151,7 @@ impl Supervised {
             Importance::to_part(&self.importance),
             self.reference.to_part(),
         ]);
-        if let Some(m) = self.bg_nbd {
-            parts.push(Part::row("features_bg_nbd", &[("r", m.r), ("alpha", m.alpha), ("a", m.a), ("b", m.b)]));
-        }
+        parts.extend(self.btyd.into_iter().flat_map(Btyd::to_parts));
         parts
     }
 
@@ -162,10 +159,6 @@ impl Supervised {
         let holdout = part(parts, "holdout")?;
         let sql = part(parts, "feature_sql")?;
         let names = sql.text("name")?.iter().zip(sql.text("relation")?).zip(sql.text("sql")?);
-        let bg_nbd = match parts.iter().find(|p| p.name == "features_bg_nbd") {
-            Some(p) => Some(BgNbd { r: p.positive("r")?, alpha: p.positive("alpha")?, a: p.positive("a")?, b: p.positive("b")? }),
-            None => None,
-        };
         Ok(Self {
             definition: Definition::from_parts(parts)?,
             task: if part(parts, "task")?.number("classification")? == 1.0 { Task::Classification } else { Task::Regression },
@@ -176,7 +169,7 @@ impl Supervised {
             encoder: Encoder::from_parts(parts)?,
             predictor: read(parts)?,
             calibration: Calibration::from_parts(parts)?,
-            bg_nbd,
+            btyd: Btyd::from_parts(parts)?,
             holdout: Scored {
                 key: holdout.u64("key")?.to_vec(),
                 prediction: holdout.finite("prediction")?.to_vec(),

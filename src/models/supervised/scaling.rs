@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::Matrix;
+use super::log::signed_log;
 use crate::models::{Allowed, Column, Control, ModelError, OptionSpec, Options, Part, part};
 
 /// The option `transform`.
@@ -20,7 +21,8 @@ pub const TRANSFORM: OptionSpec = OptionSpec {
 
 /// Values are kept within, so that sums of squares stay finite.
 const LARGEST: f64 = 1e100;
-/// A value this many standard deviations from the mean counts as one that is just so far. No training row of fewer than 10¹² reaches it.
+/// A value this many standard deviations from the mean counts as one that is just so far, whatever [`Beyond`] says. No training row of
+/// fewer than 10¹² reaches it.
 const FARTHEST: f64 = 1e6;
 /// Largest share of negative values with which 'auto' takes the logarithm: amounts with a few refunds, but not differences.
 const FEW_NEGATIVE: f64 = 0.05;
@@ -43,11 +45,23 @@ impl Kind {
     const ALL: [(Self, &'static str); 3] = [(Self::Value, "value"), (Self::Log, "ln"), (Self::Missing, "missing")];
 
     /// A value as this kind has it; NaN where it is not known.
+    #[inline(always)]
     pub fn of(self, x: f64) -> f64 {
         match self {
             Self::Value => x.clamp(-LARGEST, LARGEST),
-            Self::Log => x.abs().ln_1p().copysign(x),
+            Self::Log => signed_log(x),
             Self::Missing => f64::from(u8::from(x.is_nan())),
+        }
+    }
+
+    /// [`Self::of`] of each.
+    fn of_all(self, values: &[f64], out: &mut [f64]) {
+        let pairs = out.iter_mut().zip(values);
+        // A loop for each, without a choice in it.
+        match self {
+            Self::Value => pairs.for_each(|(out, v)| *out = Self::Value.of(*v)),
+            Self::Log => pairs.for_each(|(out, v)| *out = Self::Log.of(*v)),
+            Self::Missing => pairs.for_each(|(out, v)| *out = Self::Missing.of(*v)),
         }
     }
 
@@ -74,7 +88,16 @@ impl Kind {
     }
 }
 
-/// A standardised term: (kind(x) − mean) / scale.
+/// What a model says of values beyond all that it learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// The line goes on.
+    Follow,
+    /// What it says of the last that it learned from. Where a score is an exponent, a line that goes on soon says millions.
+    Hold,
+}
+
+/// A standardised term: (kind(x) − mean) / scale, within `range`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Term {
     pub column: usize,
@@ -82,25 +105,40 @@ pub(super) struct Term {
     pub mean: f64,
     /// Above 0.
     pub scale: f64,
+    pub range: (f64, f64),
 }
 
 impl Term {
     /// `None` where it is constant.
-    fn fit(column: usize, values: &[f64], kind: Kind) -> Option<Self> {
-        let known: Vec<f64> = values.iter().map(|v| kind.of(*v)).filter(|v| !v.is_nan()).collect();
-        let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
-        let largest = known.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    fn fit(column: usize, values: &[f64], kind: Kind, beyond: Beyond) -> Option<Self> {
+        let mut known = vec![0.0; values.len()];
+        kind.of_all(values, &mut known);
+        known.retain(|v| !v.is_nan());
+        let mean = sum_of(&known, |v| v) / known.len().max(1) as f64;
+        let (least, most) = known.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), v| (v.min(least), v.max(most)));
         // What is not known counts as the mean.
-        let scale = (known.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt();
-        (scale > ROUNDING * largest).then_some(Self { column, kind, mean, scale })
+        let scale = (sum_of(&known, |v| (v - mean).powi(2)) / values.len().max(1) as f64).sqrt();
+        let range = match beyond {
+            Beyond::Follow => (-FARTHEST, FARTHEST),
+            Beyond::Hold => ((least - mean) / scale, (most - mean) / scale),
+        };
+        (scale > ROUNDING * least.abs().max(most.abs())).then_some(Self { column, kind, mean, scale, range })
     }
 
-    /// Of a value, standardised.
-    #[inline]
-    pub fn of(&self, x: f64) -> f64 {
-        let v = self.kind.of(x);
-        if v.is_nan() { 0.0 } else { ((v - self.mean) / self.scale).clamp(-FARTHEST, FARTHEST) }
+    /// Of values, standardised.
+    pub fn of(&self, values: &[f64], out: &mut [f64]) {
+        self.kind.of_all(values, out);
+        let standardised = |v: f64| if v.is_nan() { 0.0 } else { ((v - self.mean) / self.scale).max(self.range.0).min(self.range.1) };
+        out.iter_mut().for_each(|v| *v = standardised(*v));
     }
+}
+
+/// The sum over values, as eight sums that are added up in the end.
+fn sum_of(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    eights.iter().for_each(|eight| sums.iter_mut().zip(eight).for_each(|(sum, v)| *sum += of(*v)));
+    sums.iter().sum::<f64>() + rest.iter().map(|v| of(*v)).sum::<f64>()
 }
 
 /// The terms of all columns, in the order of columns.
@@ -114,14 +152,14 @@ pub(super) struct Scaling {
 impl Scaling {
     /// # Errors
     /// No rows, or cancelled.
-    pub fn fit(model: &str, x: &Matrix, options: &Options, control: &Control) -> Result<Self, ModelError> {
+    pub fn fit(model: &str, x: &Matrix, beyond: Beyond, options: &Options, control: &Control) -> Result<Self, ModelError> {
         if x.rows == 0 {
             return Err(ModelError::TooLittleData(format!("no rows: {model} needs rows with a label")));
         }
         let of_column = |(j, values): (usize, &Vec<f64>)| {
             control.check()?;
             let kinds = [Some(Kind::chosen(values, options)), values.iter().any(|v| v.is_nan()).then_some(Kind::Missing)];
-            Ok(kinds.into_iter().flatten().filter_map(|kind| Term::fit(j, values, kind)).collect())
+            Ok(kinds.into_iter().flatten().filter_map(|kind| Term::fit(j, values, kind, beyond)).collect())
         };
         let terms: Result<Vec<Vec<Term>>, ModelError> = x.columns.par_iter().enumerate().map(of_column).collect();
         Ok(Self { width: x.columns.len(), terms: terms?.concat() })
@@ -131,7 +169,7 @@ impl Scaling {
     pub fn design(&self, x: &Matrix) -> Design {
         let mut values = vec![1.0; x.rows * (self.terms.len() + 1)];
         values.par_chunks_mut(x.rows.max(1)).skip(1).zip(&self.terms).for_each(|(out, term)| {
-            out.iter_mut().zip(&x.columns[term.column]).for_each(|(z, v)| *z = term.of(*v));
+            out.chunks_mut(PIECE).zip(x.columns[term.column].chunks(PIECE)).for_each(|(out, values)| term.of(values, out));
         });
         Design { rows: x.rows, columns: self.terms.len() + 1, values }
     }
@@ -151,6 +189,8 @@ impl Scaling {
                 ("kind", Column::Text(self.terms.iter().map(kind).collect())),
                 ("mean", of(|t| t.mean)),
                 ("scale", of(|t| t.scale)),
+                ("least", of(|t| t.range.0)),
+                ("most", of(|t| t.range.1)),
                 ("coefficient", Column::F64(coefficients.to_vec())),
             ],
         )
@@ -161,8 +201,9 @@ impl Scaling {
         let table = part(parts, name)?;
         let (columns, kinds) = (table.u32("column")?, table.text("kind")?);
         let (means, scales, coefficients) = (table.finite("mean")?, table.finite("scale")?, table.finite("coefficient")?);
+        let (least, most) = (table.finite("least")?, table.finite("most")?);
         let damaged = |what: &str| ModelError::Damaged(format!("{what} in table '{name}'"));
-        if [kinds.len(), means.len(), scales.len(), coefficients.len()].iter().any(|n| *n != columns.len()) {
+        if [kinds.len(), means.len(), scales.len(), least.len(), most.len(), coefficients.len()].iter().any(|n| *n != columns.len()) {
             return Err(damaged("columns of different lengths"));
         }
         let terms: Result<Vec<Term>, ModelError> = (0..columns.len())
@@ -175,7 +216,10 @@ impl Scaling {
                 if scales[i] <= 0.0 {
                     return Err(damaged("a scale that is not above 0"));
                 }
-                Ok(Term { column, kind, mean: means[i], scale: scales[i] })
+                if least[i] > most[i] {
+                    return Err(damaged("a range that ends before it begins"));
+                }
+                Ok(Term { column, kind, mean: means[i], scale: scales[i], range: (least[i], most[i]) })
             })
             .collect();
         Ok((Self { width, terms: terms? }, coefficients.to_vec()))
@@ -230,21 +274,30 @@ mod tests {
             ],
         };
         let options = |transform: &str| Options::new(&LOGISTIC_REG, &[("transform".into(), transform.into())]).unwrap();
-        let auto = Scaling::fit("a", &x, &options("auto"), &Control::default()).unwrap();
+        let auto = Scaling::fit("a", &x, Beyond::Follow, &options("auto"), &Control::default()).unwrap();
         // Logarithm with an indicator; two values; a quarter below 0; nothing of what is constant or never known; half below 0.
         let kinds: Vec<(usize, Kind)> = auto.terms.iter().map(|t| (t.column, t.kind)).collect();
         assert_eq!(kinds, [(0, Kind::Log), (0, Kind::Missing), (1, Kind::Value), (2, Kind::Value), (5, Kind::Value)]);
         assert!((auto.terms[0].mean - 8f64.ln() / 3.0).abs() < 1e-15);
-        assert_eq!(auto.terms[0].of(nan), 0.0);
-        let none = Scaling::fit("a", &x, &options("none"), &Control::default()).unwrap();
+        let standardised = |term: &Term, x: f64| {
+            let mut out = [0.0];
+            term.of(&[x], &mut out);
+            out[0]
+        };
+        assert_eq!(standardised(&auto.terms[0], nan), 0.0);
+        let none = Scaling::fit("a", &x, Beyond::Follow, &options("none"), &Control::default()).unwrap();
         assert_eq!(none.terms[0].kind, Kind::Value);
         let design = none.design(&x);
         for column in design.values.chunks(4).skip(1) {
             assert!(column.iter().sum::<f64>().abs() < 1e-12 && (column.iter().map(|z| z * z).sum::<f64>() - 4.0).abs() < 1e-12);
         }
         // Far outside of what was seen.
-        assert_eq!(none.terms[0].of(1e300), FARTHEST);
-        assert_eq!(none.terms[0].of(-1e300), -FARTHEST);
+        assert_eq!(standardised(&none.terms[0], 1e300), FARTHEST);
+        assert_eq!(standardised(&none.terms[0], -1e300), -FARTHEST);
+        let held = Scaling::fit("a", &x, Beyond::Hold, &options("none"), &Control::default()).unwrap();
+        for (far, last) in [(1e300, 3.0), (4.0, 3.0), (-1e300, 0.0), (2.0, 2.0)] {
+            assert_eq!(standardised(&held.terms[0], far), standardised(&none.terms[0], last));
+        }
 
         let (read, coefficients) = Scaling::from_part(&[auto.to_part("t", &[0.5; 5])], "t", 6).unwrap();
         assert_eq!((read, coefficients), (auto.clone(), vec![0.5; 5]));

@@ -2,8 +2,7 @@
 
 use crate::features::DAY_US;
 use crate::models::Options;
-use crate::models::lifetime::BgNbd;
-use crate::models::supervised::{CLOSED_FORM_FEATURE, Definition, FeatureSql, Table, Task, Values, split_by_key};
+use crate::models::supervised::{Btyd, CLOSED_FORM_FEATURE, Definition, FeatureSql, Table, Task, Values, split_by_key};
 
 /// Rows with their label.
 #[derive(Default)]
@@ -63,7 +62,7 @@ pub(super) struct Data {
     /// The latest first.
     pub(super) parts: Vec<Labelled>,
     /// As of the end of the log.
-    pub(super) bg_nbd: Option<BgNbd>,
+    pub(super) btyd: Option<Btyd>,
     pub(super) warnings: Vec<String>,
     /// Whether the label is the one that the closed form foresees.
     pub(super) churn: bool,

@@ -128,7 +128,7 @@ impl Data {
             encoder: kept.encoder,
             predictor: kept.predictor,
             calibration,
-            bg_nbd: self.bg_nbd,
+            btyd: self.btyd,
             holdout,
         };
         out.parts = model.to_parts();

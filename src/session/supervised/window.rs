@@ -80,7 +80,7 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     for (k, &day) in cuts.iter().enumerate() {
         control.check().map_err(fit_error)?;
         control.report("features and labels", k as f64 / cuts.len() as f64);
-        let wanted = Wanted { definition: &definition, day, step: every, bg_nbd: None };
+        let wanted = Wanted { definition: &definition, day, step: every, btyd: None };
         let frame = frames::features(pin, wanted, control).await?;
         let labels = frames::labels(pin, &aggregate, day, horizon).await?;
         let known: Vec<usize> = (0..frame.codes.len()).filter(|&i| labels[frame.codes[i] as usize].is_finite()).collect();
@@ -117,7 +117,7 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     // Today's, for scoring.
     let control_of_fit = control.clone();
     let all = Arc::clone(&customers);
-    let bg_nbd = blocking(control.clone(), move |control| match crate::features::bg_nbd(&all, last, control) {
+    let btyd = blocking(control.clone(), move |control| match crate::features::btyd(&all, last, control) {
         Err(ModelError::Cancelled) => Err(fit_error(ModelError::Cancelled)),
         fitted => Ok(fitted.ok()),
     })
@@ -126,10 +126,10 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     // What a seasonal calibration asks about, where a cut-off lies a year before.
     let seasonal = ["auto", "seasonal"].iter().any(|kind| options.is("calibrate", kind));
     let today = match churn && seasonal && cuts.iter().any(|c| (c - (last - 365)).abs() <= near) {
-        true => frames::features(pin, Wanted { definition: &definition, day: last, step: every, bg_nbd }, control).await?.table,
+        true => frames::features(pin, Wanted { definition: &definition, day: last, step: every, btyd }, control).await?.table,
         false => Table::default(),
     };
-    let data = Data { task, classes: None, sql, parts, bg_nbd, warnings, churn, definition, as_of_us: end_of_day(last), today };
+    let data = Data { task, classes: None, sql, parts, btyd, warnings, churn, definition, as_of_us: end_of_day(last), today };
     let data = data.split_by_customer(options);
     blocking(control_of_fit, move |control| data.fit(&candidates, control).map_err(fit_error)).await
 }
