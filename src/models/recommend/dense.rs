@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use faer::traits::pulp::{Arch, Simd, WithSimd};
 
+use super::prefetch::Prefetch;
+
 /// Numbers a row is padded to a multiple of.
 pub const LANES: usize = 16;
 /// Rows of a block of a triangular matrix.
@@ -64,18 +66,12 @@ impl WithSimd for Gather<'_> {
     }
 }
 
-/// Has the rows that `of` lists on their way from memory before they are asked for, where the machine can.
+/// Has the rows that `of` lists on their way from memory before they are asked for.
 pub fn prefetch(rows: &[f32], stride: usize, of: &[u32]) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = faer::traits::pulp::x86::V3::try_new() {
-        for &row in of {
-            for line in rows[row as usize * stride..][..stride].chunks_exact(LANES) {
-                simd.sse._mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
-            }
-        }
+    let prefetch = Prefetch::new();
+    for &row in of {
+        (0..stride).step_by(LANES).for_each(|at| prefetch.line(rows, row as usize * stride + at));
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (rows, stride, of);
 }
 
 /// Tᵀ of a tile whose number of rows is a [`side`].

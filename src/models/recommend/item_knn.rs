@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use super::neighbours::Neighbours;
+use super::neighbours::{Neighbours, Sums};
+use super::prefetch::Prefetch;
 use super::ratings::{ItemRatings, PREDICT, Ratings, entries, weighted_mean};
 use super::similarity::{B, K1, SHRINKAGE, SIMILARITIES, Weighing};
-use super::{Feedback, History, Predict, Recommender, Scores, Shares, Similarity};
+use super::{Csr, Feedback, History, Predict, Recommender, Scores, Shares, Similarity};
 use crate::models::{Allowed, Column, Control, Make, ModelError, ModelType, OptionSpec, Part, part};
 
 /// `model_type = 'item_knn'`.
@@ -92,8 +93,16 @@ impl ItemKnn {
         } else {
             ratings = Ratings::of(feedback);
             let by_item = Weighing::of(params.similarity, &feedback.weights).vectors(feedback.weights.transpose());
+            let by_user = by_item.transpose();
             let users = |i: u32| by_item.row(i as usize).0.len();
-            Neighbours::of_products(&by_item, params.neighbours, control, |i, j, sum| params.similarity.finish(sum, users(i), users(j)))?
+            let jaccard = params.similarity == Similarity::Jaccard;
+            Neighbours::find(
+                feedback.n_items(),
+                params.neighbours,
+                control,
+                |i, sums: &mut Sums| product_row(i, &by_item, &by_user, sums),
+                |i, j, sum| if jaccard { params.similarity.finish(sum, users(i), users(j)) } else { sum },
+            )?
         };
         Ok(Self { neighbours, ratings: ratings.map(|r| (r.items, params.predict, params.predict_from)) })
     }
@@ -124,7 +133,10 @@ impl Recommender for ItemKnn {
     }
 
     fn score(&self, user: History<'_>, scores: &mut Scores) {
-        for (&j, &w) in user.items.iter().zip(user.weights) {
+        for (at, (&j, &w)) in user.items.iter().zip(user.weights).enumerate() {
+            if let Some(&next) = user.items.get(at + 2) {
+                self.neighbours.prefetch(next);
+            }
             let (items, similarities) = self.similar(j);
             items.iter().zip(similarities).for_each(|(&i, s)| scores.add(i, w * s, j));
         }
@@ -156,10 +168,33 @@ impl Recommender for ItemKnn {
     }
 }
 
+/// Row `i` of the product of items by users and users by items.
+fn product_row(i: u32, by_item: &Csr, by_user: &Csr, sums: &mut Sums) {
+    // Of the users to come: first where their rows begin, then the rows, of which two lines are what most have.
+    const AHEAD: usize = 12;
+    const LINE: usize = 16;
+    let prefetch = Prefetch::new();
+    let (users, weights) = by_item.row(i as usize);
+    for (at, (&u, &w)) in users.iter().zip(weights).enumerate() {
+        if let Some(&u) = users.get(at + 2 * AHEAD) {
+            prefetch.line(&by_user.offsets, u as usize);
+        }
+        if let Some(&u) = users.get(at + AHEAD) {
+            let start = by_user.offsets[u as usize];
+            for at in [start, start + LINE] {
+                prefetch.line(&by_user.columns, at);
+                prefetch.line(&by_user.values, at);
+            }
+        }
+        let (items, values) = by_user.row(u as usize);
+        items.iter().zip(values).for_each(|(&j, v)| sums.add(j, w * v));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::recommend::{Csr, check};
+    use crate::models::recommend::check;
 
     const ALL: [Similarity; 4] = [Similarity::Cosine, Similarity::TfIdf, Similarity::Bm25 { k1: 1.2, b: 0.75 }, Similarity::Jaccard];
 

@@ -25,6 +25,7 @@ mod mf_explicit;
 mod mf_implicit;
 mod neighbours;
 mod popularity;
+mod prefetch;
 mod products;
 mod ratings;
 mod scores;

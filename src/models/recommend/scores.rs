@@ -12,15 +12,30 @@ pub struct Scored {
     pub because: Option<u32>,
 }
 
+/// A score that is added up, with the largest single contribution to it, and whose that was.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cell {
+    sum: f32,
+    most: f32,
+    because: u32,
+}
+
+impl Cell {
+    fn heed(&mut self, contribution: f32, because: u32) {
+        if contribution > self.most || (contribution == self.most && because < self.because) {
+            (self.most, self.because) = (contribution, because);
+        }
+    }
+}
+
 /// What one thread adds scores up in, from user to user.
 #[derive(Debug, Default)]
 pub struct Scores {
-    sums: Vec<f32>,
-    /// Largest single contribution to each sum, and whose it was.
-    best: Vec<(f32, u32)>,
+    /// By item, for models that say something of some.
+    cells: Vec<Cell>,
     touched: Vec<u32>,
-    /// How many items have a score each, where all have.
-    all: usize,
+    /// By item, for models that score all.
+    all: Vec<f32>,
     candidates: Vec<Scored>,
     /// For models that look at a history in the order of time.
     pub(super) order: Vec<usize>,
@@ -32,34 +47,32 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Adds what the item `because` of the history contributes, above 0, to the score of `item`.
-    pub fn add(&mut self, item: u32, contribution: f32, because: u32) {
-        let (sum, best) = (&mut self.sums[item as usize], &mut self.best[item as usize]);
-        if *sum == 0.0 {
+    fn cell(&mut self, item: u32) -> &mut Cell {
+        let cell = &mut self.cells[item as usize];
+        if cell.sum == 0.0 {
             self.touched.push(item);
         }
-        *sum += contribution;
-        if contribution > best.0 || (contribution == best.0 && because < best.1) {
-            *best = (contribution, because);
-        }
+        cell
+    }
+
+    /// Adds what the item `because` of the history contributes, above 0, to the score of `item`.
+    pub fn add(&mut self, item: u32, contribution: f32, because: u32) {
+        let cell = self.cell(item);
+        cell.sum += contribution;
+        cell.heed(contribution, because);
     }
 
     /// Raises the score of `item` to what the item `because` of the history contributes, above 0, where that is more.
     pub fn raise(&mut self, item: u32, contribution: f32, because: u32) {
-        let (sum, best) = (&mut self.sums[item as usize], &mut self.best[item as usize]);
-        if *sum == 0.0 {
-            self.touched.push(item);
-        }
-        if contribution > best.0 || (contribution == best.0 && because < best.1) {
-            *best = (contribution, because);
-        }
-        *sum = best.0;
+        let cell = self.cell(item);
+        cell.heed(contribution, because);
+        cell.sum = cell.most;
     }
 
-    /// The scores of all items, to be written by a model that scores them all.
+    /// The scores of all items, 0 each, to be written by a model that scores them all.
     pub fn all(&mut self, n_items: usize) -> &mut [f32] {
-        self.all = n_items;
-        &mut self.sums[..n_items]
+        self.all.resize(n_items, 0.0);
+        &mut self.all
     }
 
     /// Puts what `model` gives each of its items for a user into `into`, 0 where nothing speaks for an item.
@@ -67,24 +80,18 @@ impl Scores {
         self.begin(model.n_items());
         model.score(user, self);
         into.clear();
-        into.extend_from_slice(&self.sums[..model.n_items()]);
-        self.end();
+        into.extend_from_slice(&self.all);
+        into.resize(model.n_items(), 0.0);
+        for item in self.touched.drain(..) {
+            into[item as usize] = std::mem::take(&mut self.cells[item as usize]).sum;
+        }
     }
 
     fn begin(&mut self, n_items: usize) {
-        if self.sums.len() < n_items {
-            self.sums.resize(n_items, 0.0);
-            self.best.resize(n_items, (0.0, 0));
+        self.all.clear();
+        if self.cells.len() < n_items {
+            self.cells.resize(n_items, Cell::default());
         }
-    }
-
-    fn end(&mut self) {
-        for i in self.touched.drain(..) {
-            self.sums[i as usize] = 0.0;
-            self.best[i as usize] = (0.0, 0);
-        }
-        self.sums[..self.all].fill(0.0);
-        self.all = 0;
     }
 }
 
@@ -114,6 +121,16 @@ pub fn better(a: &Scored, b: &Scored) -> std::cmp::Ordering {
     b.score.total_cmp(&a.score).then(a.item.cmp(&b.item))
 }
 
+/// Drops all but the best `k`, the least of which comes last.
+fn keep_best(scored: &mut Vec<Scored>, k: usize) {
+    if scored.len() > k {
+        if k > 0 {
+            scored.select_nth_unstable_by(k - 1, better);
+        }
+        scored.truncate(k);
+    }
+}
+
 /// [`Recommender::top_k`] by the scores of a model.
 pub fn best_scored(
     model: &(impl Recommender + ?Sized),
@@ -127,26 +144,27 @@ pub fn best_scored(
     model.score(user, scores);
     let mut candidates = std::mem::take(&mut scores.candidates);
     candidates.clear();
-    // What nothing speaks for is not recommended.
-    let is_score = |s: f32| s.is_finite() && s > 0.0;
-    if scores.all > 0 {
-        let scored = scores.sums[..scores.all].iter().enumerate().filter(|(_, s)| is_score(**s));
-        candidates.extend(scored.map(|(i, &score)| Scored { item: i as u32, score, because: None }).filter(|s| filter.passes(s.item)));
-    } else {
-        for &item in scores.touched.iter().filter(|i| filter.passes(**i)) {
-            let (most, because) = scores.best[item as usize];
-            let score = scores.sums[item as usize];
-            if is_score(score) {
-                candidates.push(Scored { item, score, because: (most > 0.0).then_some(because) });
+    // What nothing speaks for is not recommended, and what is below the k-th best so far need not pass the filter.
+    let room = k.saturating_mul(2).max(16);
+    let mut bound = 0.0;
+    let mut offer = |scored: Scored| {
+        if scored.score >= bound && scored.score > 0.0 && scored.score.is_finite() && filter.passes(scored.item) {
+            candidates.push(scored);
+            if candidates.len() >= room {
+                keep_best(&mut candidates, k);
+                bound = candidates.last().map_or(f32::INFINITY, |least| least.score);
             }
         }
+    };
+    let dense = !scores.all.is_empty();
+    for (item, &score) in scores.all.iter().enumerate() {
+        offer(Scored { item: item as u32, score, because: None });
     }
-    let dense = scores.all > 0;
-    scores.end();
-    if candidates.len() > k {
-        candidates.select_nth_unstable_by(k, better);
-        candidates.truncate(k);
+    for item in scores.touched.drain(..) {
+        let Cell { sum, most, because } = std::mem::take(&mut scores.cells[item as usize]);
+        offer(Scored { item, score: sum, because: (most > 0.0).then_some(because) });
     }
+    keep_best(&mut candidates, k);
     candidates.sort_unstable_by(better);
     out.clear();
     out.extend_from_slice(&candidates);

@@ -15,6 +15,7 @@
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
 use faer::linalg::solvers::Solve;
+use faer::traits::pulp::Arch;
 use faer::{Accum, Mat, MatRef, Par, Side};
 use rayon::prelude::*;
 
@@ -67,6 +68,11 @@ struct Sums {
     largest: f64,
 }
 
+/// sums += b · values
+fn add_times(sums: &mut [f64], b: f64, values: &[f64]) {
+    Arch::new().dispatch(|| sums.iter_mut().zip(values).for_each(|(sum, z)| *sum += b * z));
+}
+
 /// What is minimised.
 pub(super) struct Problem<'a> {
     pub model: &'static str,
@@ -89,7 +95,7 @@ impl Problem<'_> {
             let column = |j: usize| &values[j * n + start..][..m];
             let (mut eta, mut first, mut second) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
             for (j, b) in beta.iter().enumerate() {
-                eta[..m].iter_mut().zip(column(j)).for_each(|(eta, z)| *eta += b * z);
+                add_times(&mut eta[..m], *b, column(j));
             }
             for i in 0..m {
                 let (value, d1, d2) = self.loss.at(self.y[start + i], eta[i]);
@@ -102,7 +108,8 @@ impl Problem<'_> {
                 continue;
             }
             for (j, out) in weighted.chunks_exact_mut(m).take(p).enumerate() {
-                out.iter_mut().zip(column(j)).zip(&second).for_each(|((out, z), d)| *out = d * z);
+                let (column, second) = (column(j), &second[..m]);
+                Arch::new().dispatch(|| out.iter_mut().zip(column).zip(second).for_each(|((out, z), d)| *out = d * z));
             }
             let block = design.subrows(start, m).transpose();
             let weighted = MatRef::from_column_major_slice(&weighted[..m * p], m, p);
@@ -276,12 +283,12 @@ impl Linear {
         Self { scaling, intercept: beta[0], coefficients: beta[1..].to_vec() }
     }
 
-    /// What each row's terms add, for a range of rows: `add(row within it, column, addend)`.
-    fn each(&self, x: &Matrix, start: usize, rows: usize, mut add: impl FnMut(usize, usize, f64)) {
+    /// What terms add, for a range of rows: `add(column, coefficient, the rows' values)`.
+    fn each(&self, x: &Matrix, start: usize, rows: usize, mut add: impl FnMut(usize, f64, &[f64])) {
         let mut standardised = vec![0.0; rows];
         for (term, b) in self.scaling.terms.iter().zip(&self.coefficients).filter(|(_, b)| **b != 0.0) {
             term.of(&x.columns[term.column][start..start + rows], &mut standardised);
-            standardised.iter().enumerate().for_each(|(i, z)| add(i, term.column, b * z));
+            add(term.column, *b, &standardised);
         }
     }
 
@@ -290,7 +297,7 @@ impl Linear {
         let mut sums = vec![self.intercept; x.rows];
         sums.par_chunks_mut(PIECE).enumerate().try_for_each(|(piece, out)| {
             control.check()?;
-            self.each(x, piece * PIECE, out.len(), |i, _, addend| out[i] += addend);
+            self.each(x, piece * PIECE, out.len(), |_, b, values| add_times(out, b, values));
             Ok(())
         })?;
         Ok(sums)
@@ -303,7 +310,9 @@ impl Linear {
         let mut values = vec![0.0; x.rows * width];
         values.par_chunks_mut(PIECE * width.max(1)).enumerate().try_for_each(|(piece, out)| {
             control.check()?;
-            self.each(x, piece * PIECE, out.len() / width, |i, j, addend| out[i * width + j] += addend);
+            self.each(x, piece * PIECE, out.len() / width, |j, b, values| {
+                out.chunks_exact_mut(width).zip(values).for_each(|(row, z)| row[j] += b * z);
+            });
             Ok(())
         })?;
         Ok(values)
