@@ -229,7 +229,6 @@ pub fn btyd_features(
         purchases.iter().enumerate().map(worth).collect()
     });
     let mut answers = vec![
-        ("bg_nbd_p_alive", "p_alive", model.p_alive_all(counts)),
         ("bg_nbd_purchases", "expected_purchases(horizon)", purchases),
         ("bg_nbd_churn", "churn_prob(horizon)", model.p_no_purchase_all(counts, horizon as f64, control)?),
     ];

@@ -146,7 +146,6 @@ pub fn phrase(feature: &str, value: &str, number: Option<f64>) -> String {
         "gap_mean" => days("usually buys every"),
         "gap_last" => days("last two purchases apart by"),
         "recency_over_gap" => format!("silent for {shown} times the usual gap"),
-        "bg_nbd_p_alive" => format!("P(alive) {shown}"),
         "bg_nbd_purchases" => format!("{shown} purchases expected by BG/NBD"),
         "bg_nbd_churn" => format!("P(no purchase) {shown} by BG/NBD"),
         "bg_nbd_value" => format!("{shown} of purchases expected by BG/NBD and gamma-gamma"),

@@ -27,8 +27,9 @@ const LARGEST: f64 = 1e100;
 const FARTHEST: f64 = 1e6;
 /// Largest share of negative values with which 'auto' takes the logarithm: amounts with a few refunds, but not differences.
 const FEW_NEGATIVE: f64 = 0.05;
-/// A standard deviation below this share of the largest value is rounding.
-const ROUNDING: f64 = 1e-13;
+/// A column whose standard deviation is below this share of its largest value is constant: what is left are ends of digits, which another
+/// day has otherwise.
+const ROUNDING: f64 = 1e-7;
 /// Rows of one unit of parallel work.
 pub(super) const PIECE: usize = 4_096;
 
