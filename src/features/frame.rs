@@ -232,7 +232,7 @@ pub fn btyd_features(
         ("bg_nbd_purchases", "expected_purchases(horizon)", purchases),
         ("bg_nbd_churn", "churn_prob(horizon)", model.p_no_purchase_all(counts, horizon as f64, control)?),
     ];
-    answers.extend(value.map(|value| ("bg_nbd_value", "expected_purchases(horizon) * expected_order_value", value)));
+    answers.extend(value.map(|value| ("bg_nbd_value", "expected_purchases(horizon) * gamma_gamma", value)));
     let mut table = Table { rows: codes.len(), columns: vec![] };
     let mut sql = vec![];
     for (name, call, values) in answers {

@@ -26,7 +26,7 @@ use super::glm::{Linear, Penalty, Problem, shares};
 use super::linear_reg::{least_squares, needs_number};
 use super::loss::Loss;
 use super::quadrature::gauss_legendre;
-use super::scaling::{Beyond, Scaling, TRANSFORM};
+use super::scaling::{Scaling, TRANSFORM};
 use super::tweedie_reg::LN_ABOVE_LARGEST;
 use super::{Contributions, Link, Matrix, Predictor, Training};
 use crate::models::lifetime::normal_quantile;
@@ -91,7 +91,7 @@ impl Hurdle {
                 y.len()
             )));
         }
-        let scaling = Scaling::fit(NAME, x, Beyond::Hold, options, control)?;
+        let scaling = Scaling::fit(NAME, x, options, control)?;
         let design = scaling.design(x);
         let is_above: Vec<f64> = y.iter().map(|y| f64::from(u8::from(*y > 0.0))).collect();
         let penalty = Penalty { l1: 0.0, l2: options.number("l2_reg") };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::glm::{L1_REG, Linear, LinearModel, Penalty, Problem};
 use super::loss::Loss;
-use super::scaling::{Beyond, Design, Scaling, TRANSFORM};
+use super::scaling::{Design, Scaling, TRANSFORM};
 use super::{Link, Task, Training};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Options};
 
@@ -77,7 +77,7 @@ pub(super) fn least_squares(
 
 fn fit(training: Training<'_>, options: &Options, control: &Control) -> Result<LinearModel, ModelError> {
     needs_number(NAME, training.task)?;
-    let scaling = Scaling::fit(NAME, training.x, Beyond::Follow, options, control)?;
+    let scaling = Scaling::fit(NAME, training.x, options, control)?;
     let beta = least_squares(NAME, &scaling.design(training.x), training.y, Penalty::of(options), control)?;
     Ok(LinearModel { name: NAME, link: Link::Identity, linear: Linear::new(scaling, &beta), most: f64::MAX })
 }

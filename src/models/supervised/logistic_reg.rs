@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::glm::{L1_REG, Linear, LinearModel, Penalty, Problem};
 use super::loss::Loss;
-use super::scaling::{Beyond, Scaling, TRANSFORM};
+use super::scaling::{Scaling, TRANSFORM};
 use super::{Link, Task, Training};
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Options};
 
@@ -68,7 +68,7 @@ pub(super) fn classes(model: &str, training: Training<'_>) -> Result<[f64; 2], M
 fn fit(training: Training<'_>, options: &Options, control: &Control) -> Result<LinearModel, ModelError> {
     let of_class = classes(NAME, training)?;
     let Training { x, y, .. } = training;
-    let scaling = Scaling::fit(NAME, x, Beyond::Hold, options, control)?;
+    let scaling = Scaling::fit(NAME, x, options, control)?;
     let balanced = options.is("auto_class_weights", "true");
     let half = y.len() as f64 / 2.0;
     let weights: Vec<f64> = if balanced { y.iter().map(|y| half / of_class[usize::from(*y > 0.5)]).collect() } else { vec![] };

@@ -22,8 +22,7 @@ pub const TRANSFORM: OptionSpec = OptionSpec {
 
 /// Values are kept within, so that sums of squares stay finite.
 const LARGEST: f64 = 1e100;
-/// A value this many standard deviations from the mean counts as one that is just so far, whatever [`Beyond`] says. No training row of
-/// fewer than 10¹² reaches it.
+/// A value this many standard deviations from the mean counts as one that is just so far. No training row of fewer than 10¹² reaches it.
 const FARTHEST: f64 = 1e6;
 /// Largest share of negative values with which 'auto' takes the logarithm: amounts with a few refunds, but not differences.
 const FEW_NEGATIVE: f64 = 0.05;
@@ -90,16 +89,7 @@ impl Kind {
     }
 }
 
-/// What a model says of values beyond all that it learned from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beyond {
-    /// The line goes on.
-    Follow,
-    /// What it says of the last that it learned from. Where a score is an exponent, a line that goes on soon says millions.
-    Hold,
-}
-
-/// A standardised term: (kind(x) − mean) / scale, within `range`.
+/// A standardised term: (kind(x) − mean) / scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Term {
     pub column: usize,
@@ -107,14 +97,13 @@ pub(super) struct Term {
     pub mean: f64,
     /// Above 0.
     pub scale: f64,
-    pub range: (f64, f64),
 }
 
 impl Term {
     /// `None` where it is constant.
-    fn fit(column: usize, values: &[f64], kind: Kind, beyond: Beyond) -> Option<Self> {
+    fn fit(column: usize, values: &[f64], kind: Kind) -> Option<Self> {
         let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-        let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+        let mut largest: f64 = 0.0;
         let mut known = vec![];
         for piece in values.chunks(PIECE) {
             known.resize(piece.len(), 0.0);
@@ -130,27 +119,21 @@ impl Term {
             squares += sum_of(&known, |v| (v - own).powi(2)) + apart * apart * (count * n / all);
             mean += apart * (n / all);
             count = all;
-            (least, most) = known.iter().fold((least, most), |(least, most), v| (v.min(least), v.max(most)));
+            largest = known.iter().fold(largest, |m, v| m.max(v.abs()));
         }
         // What is not known counts as the mean.
         let scale = (squares / values.len().max(1) as f64).sqrt();
-        let range = match beyond {
-            Beyond::Follow => (-FARTHEST, FARTHEST),
-            Beyond::Hold => ((least - mean) / scale, (most - mean) / scale),
-        };
-        (scale > ROUNDING * least.abs().max(most.abs())).then_some(Self { column, kind, mean, scale, range })
+        (scale > ROUNDING * largest).then_some(Self { column, kind, mean, scale })
     }
 
     /// Of values, standardised.
     pub fn of(&self, values: &[f64], out: &mut [f64]) {
         self.kind.of_all(values, out);
-        let (mean, by, (least, most)) = (self.mean, 1.0 / self.scale, self.range);
+        let (mean, by) = (self.mean, 1.0 / self.scale);
         Arch::new().dispatch(|| {
             for v in out {
                 let z = (*v - mean) * by;
-                let held = if z < least { least } else { z };
-                let held = if held > most { most } else { held };
-                *v = if z.is_nan() { 0.0 } else { held };
+                *v = if z.is_nan() { 0.0 } else { z.clamp(-FARTHEST, FARTHEST) };
             }
         });
     }
@@ -175,14 +158,14 @@ pub(super) struct Scaling {
 impl Scaling {
     /// # Errors
     /// No rows, or cancelled.
-    pub fn fit(model: &str, x: &Matrix, beyond: Beyond, options: &Options, control: &Control) -> Result<Self, ModelError> {
+    pub fn fit(model: &str, x: &Matrix, options: &Options, control: &Control) -> Result<Self, ModelError> {
         if x.rows == 0 {
             return Err(ModelError::TooLittleData(format!("no rows: {model} needs rows with a label")));
         }
         let of_column = |(j, values): (usize, &Vec<f64>)| {
             control.check()?;
             let kinds = [Some(Kind::chosen(values, options)), values.iter().any(|v| v.is_nan()).then_some(Kind::Missing)];
-            Ok(kinds.into_iter().flatten().filter_map(|kind| Term::fit(j, values, kind, beyond)).collect())
+            Ok(kinds.into_iter().flatten().filter_map(|kind| Term::fit(j, values, kind)).collect())
         };
         let terms: Result<Vec<Vec<Term>>, ModelError> = x.columns.par_iter().enumerate().map(of_column).collect();
         Ok(Self { width: x.columns.len(), terms: terms?.concat() })
@@ -214,8 +197,6 @@ impl Scaling {
                 ("kind", Column::Text(self.terms.iter().map(kind).collect())),
                 ("mean", of(|t| t.mean)),
                 ("scale", of(|t| t.scale)),
-                ("least", of(|t| t.range.0)),
-                ("most", of(|t| t.range.1)),
                 ("coefficient", Column::F64(coefficients.to_vec())),
             ],
         )
@@ -226,9 +207,8 @@ impl Scaling {
         let table = part(parts, name)?;
         let (columns, kinds) = (table.u32("column")?, table.text("kind")?);
         let (means, scales, coefficients) = (table.finite("mean")?, table.finite("scale")?, table.finite("coefficient")?);
-        let (least, most) = (table.finite("least")?, table.finite("most")?);
         let damaged = |what: &str| ModelError::Damaged(format!("{what} in table '{name}'"));
-        if [kinds.len(), means.len(), scales.len(), least.len(), most.len(), coefficients.len()].iter().any(|n| *n != columns.len()) {
+        if [kinds.len(), means.len(), scales.len(), coefficients.len()].iter().any(|n| *n != columns.len()) {
             return Err(damaged("columns of different lengths"));
         }
         let terms: Result<Vec<Term>, ModelError> = (0..columns.len())
@@ -241,10 +221,7 @@ impl Scaling {
                 if scales[i] <= 0.0 {
                     return Err(damaged("a scale that is not above 0"));
                 }
-                if least[i] > most[i] {
-                    return Err(damaged("a range that ends before it begins"));
-                }
-                Ok(Term { column, kind, mean: means[i], scale: scales[i], range: (least[i], most[i]) })
+                Ok(Term { column, kind, mean: means[i], scale: scales[i] })
             })
             .collect();
         Ok((Self { width, terms: terms? }, coefficients.to_vec()))
@@ -299,7 +276,7 @@ mod tests {
             ],
         };
         let options = |transform: &str| Options::new(&LOGISTIC_REG, &[("transform".into(), transform.into())]).unwrap();
-        let auto = Scaling::fit("a", &x, Beyond::Follow, &options("auto"), &Control::default()).unwrap();
+        let auto = Scaling::fit("a", &x, &options("auto"), &Control::default()).unwrap();
         // Logarithm with an indicator; two values; a quarter below 0; nothing of what is constant or never known; half below 0.
         let kinds: Vec<(usize, Kind)> = auto.terms.iter().map(|t| (t.column, t.kind)).collect();
         assert_eq!(kinds, [(0, Kind::Log), (0, Kind::Missing), (1, Kind::Value), (2, Kind::Value), (5, Kind::Value)]);
@@ -310,7 +287,7 @@ mod tests {
             out[0]
         };
         assert_eq!(standardised(&auto.terms[0], nan), 0.0);
-        let none = Scaling::fit("a", &x, Beyond::Follow, &options("none"), &Control::default()).unwrap();
+        let none = Scaling::fit("a", &x, &options("none"), &Control::default()).unwrap();
         assert_eq!(none.terms[0].kind, Kind::Value);
         let design = none.design(&x);
         for column in design.values.chunks(4).skip(1) {
@@ -319,10 +296,6 @@ mod tests {
         // Far outside of what was seen.
         assert_eq!(standardised(&none.terms[0], 1e300), FARTHEST);
         assert_eq!(standardised(&none.terms[0], -1e300), -FARTHEST);
-        let held = Scaling::fit("a", &x, Beyond::Hold, &options("none"), &Control::default()).unwrap();
-        for (far, last) in [(1e300, 3.0), (4.0, 3.0), (-1e300, 0.0), (2.0, 2.0)] {
-            assert_eq!(standardised(&held.terms[0], far), standardised(&none.terms[0], last));
-        }
 
         let (read, coefficients) = Scaling::from_part(&[auto.to_part("t", &[0.5; 5])], "t", 6).unwrap();
         assert_eq!((read, coefficients), (auto.clone(), vec![0.5; 5]));
