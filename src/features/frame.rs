@@ -12,6 +12,7 @@
 //! * `views` and the like: a row for each event of that kind;
 //! * `bg_nbd`: what the model answers that was fitted to all customers up to `as_of_day`, with gamma-gamma's value of an order.
 
+use datafusion::execution::memory_pool::MemoryReservation;
 use rayon::prelude::*;
 
 use super::history::Days;
@@ -32,6 +33,15 @@ pub struct Frame {
     pub sql: Vec<FeatureSql>,
     /// Behind the features `bg_nbd_…`.
     pub btyd: Option<Btyd>,
+    /// Its share of the engine's memory, with what models make of it.
+    pub memory: MemoryReservation,
+}
+
+impl Frame {
+    /// Bytes of a table of features, and of the same encoded for a model.
+    pub fn bytes(rows: usize, features: usize) -> usize {
+        2 * rows * features * size_of::<f64>()
+    }
 }
 
 /// Windows that are looked back on, in days.

@@ -6,6 +6,7 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::{Result, plan_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::logical_expr::ident;
 use datafusion::prelude::SessionContext;
 
@@ -28,6 +29,9 @@ pub struct Wanted<'a> {
     pub btyd: Option<Btyd>,
 }
 
+/// About as many features as there are without any of the analyst's: what memory is asked for before they are made.
+const USUAL: usize = 50;
+
 /// The features of the eligible customers at the end of a day: built-in ones, columns of `users`, those of `USING FEATURES`, or what TRANSFORM makes of them.
 pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> Result<Frame> {
     let Definition::Window { days, eligible, features, transform, .. } = wanted.definition else {
@@ -35,6 +39,7 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
     };
     let (snapshot, customers, activity) = (pin.snapshot().await?, pin.customers().await?, pin.activity().await?);
     let (day, step, horizon, given) = (wanted.day, wanted.step, i64::from(*days), wanted.btyd);
+    let memory = MemoryConsumer::new("features").register(&pin.state().runtime_env().memory_pool);
     // Those who had purchased; with a condition of the analyst's, all who had done anything.
     let (all, everybody) = (Arc::clone(&customers), eligible.is_some());
     let made = blocking(control.clone(), move |control| {
@@ -42,6 +47,7 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
             if everybody { activity.any(code, day) } else { all.history.of(code).days.first().is_some_and(|&d| i64::from(d) <= day) }
         };
         let codes: Vec<u32> = (0..all.len()).step_by(step).filter(|&c| known(c)).map(|c| c as u32).collect();
+        memory.try_grow(Frame::bytes(codes.len(), USUAL))?;
         let (mut table, mut sql) = frame(&all, &activity, &codes, day, horizon);
         let model = match given {
             Some(m) => Some(m),
@@ -55,7 +61,7 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
             table.columns.extend(more.columns);
             sql.extend(described);
         }
-        Ok(Frame { day, codes, table, sql, btyd: model })
+        Ok(Frame { day, codes, table, sql, btyd: model, memory })
     });
     let mut out = made.await?;
     let as_of_us = end_of_day(day);
@@ -88,6 +94,7 @@ pub async fn features(pin: &QueryPin, wanted: Wanted<'_>, control: &Control) -> 
     if let Some(exprs) = transform {
         (out.table, out.sql) = transformed(pin.state(), &batch(&out.table)?, &out.table, exprs, Some(as_of_us))?;
     }
+    out.memory.try_resize(Frame::bytes(out.table.rows, out.table.columns.len()))?;
     Ok(out)
 }
 

@@ -379,21 +379,41 @@ async fn online_retail_first_purchases_as_documented() {
     }
 }
 
-/// `auto` on Amazon Beauty, each user's last item: the figure of docs/methods.md.
-#[tokio::test(flavor = "multi_thread")]
-async fn beauty_is_recommended_by_auto_as_documented() {
-    let Some(train) = data("amazon-5core/beauty_loo/train.parquet") else { return };
+/// Each user's last item in `test`, and what came before it as events.
+async fn last_items(folder: &str, parts: &[&str]) -> Option<Session> {
+    let train = data(&format!("{folder}/train.parquet"))?;
     let s = session(2, 8192).await;
-    for part in ["train", "valid", "test"] {
+    for part in parts.iter().chain(&["test"]) {
         let path = train.replace("train.parquet", &format!("{part}.parquet"));
         ask(&s, &format!("CREATE EXTERNAL TABLE {part} STORED AS PARQUET LOCATION '{path}'")).await;
     }
-    ask(
-        &s,
-        "CREATE VIEW events AS SELECT user_id, item_id, to_timestamp_seconds(seq * 60) AS ts, 'purchase' AS event_type \
-             FROM (SELECT user_id, item_id, seq FROM train UNION ALL SELECT user_id, item_id, seq FROM valid)",
-    )
-    .await;
+    let before: Vec<String> = parts.iter().map(|part| format!("SELECT user_id, item_id, seq FROM {part}")).collect();
+    let events = "SELECT user_id, item_id, to_timestamp_seconds(seq * 60) AS ts, 'purchase' AS event_type";
+    ask(&s, &format!("CREATE VIEW events AS {events} FROM ({})", before.join(" UNION ALL "))).await;
+    Some(s)
+}
+
+/// `seq_knn` by its defaults, each user's last item: the row of docs/methods.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn last_items_are_recommended_by_seq_knn_as_documented() {
+    let (movies, beauty) = ("movielens-1m/gsasrec_parquet", "amazon-5core/beauty_loo");
+    let (Some(movies), Some(beauty)) = (last_items(movies, &["train"]).await, last_items(beauty, &["train", "valid"]).await) else {
+        return;
+    };
+    let mut figures = vec![];
+    for s in [movies, beauty] {
+        ask(&s, "CREATE MODEL seq WITH (model_type = 'seq_knn', split = 'none')").await;
+        let sql =
+            "SELECT ndcg(b, truth, 10) FROM (SELECT user_id, recommend(user_id, 10, 'seq') AS b, make_array(item_id) AS truth FROM test)";
+        figures.push(columns(&s, sql).await[0][0]);
+    }
+    is_documented(&format!("| `seq_knn` | | {} |", cells(&figures)));
+}
+
+/// `auto` on Amazon Beauty, each user's last item: the figure of docs/methods.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn beauty_is_recommended_by_auto_as_documented() {
+    let Some(s) = last_items("amazon-5core/beauty_loo", &["train", "valid"]).await else { return };
     ask(&s, "CREATE MODEL best WITH (model_type = 'auto', family = 'recommend', max_runtime = 3600)").await;
     let f = columns(
         &s,

@@ -6,6 +6,7 @@ use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
+use datafusion::execution::memory_pool::MemoryReservation;
 use twox_hash::XxHash3_64;
 
 use super::data::{Data, Labelled, SAME_SEASON};
@@ -75,6 +76,7 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     let keys = key_hashes(&customers)?;
     let every = (customers.len() * cuts.len()).div_ceil(options.whole("max_rows").max(1) as usize).max(1);
     let mut parts = vec![];
+    let mut memory = vec![];
     let mut sql = vec![];
     let (mut unlabelled, mut eligible) = (0, 0);
     for (k, &day) in cuts.iter().enumerate() {
@@ -87,6 +89,7 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
         unlabelled += frame.codes.len() - known.len();
         eligible += frame.codes.len();
         sql = if k == 0 { frame.sql } else { sql };
+        memory.push(frame.memory);
         parts.push(Labelled {
             from_us: end_of_day(day),
             to_us: end_of_day(day + horizon),
@@ -95,6 +98,10 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
             keys: known.iter().map(|&i| keys[frame.codes[i] as usize]).collect(),
         });
     }
+    // The rows of all of them, put together.
+    let together = memory[0].new_empty();
+    together.try_grow(memory.iter().map(MemoryReservation::size).sum::<usize>() / 2)?;
+    memory.push(together);
     if eligible == 0 {
         let why = match &definition {
             Definition::Window { eligible: Some(condition), .. } => format!("nobody meets WHERE {condition} at any cut-off"),
@@ -131,7 +138,11 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     };
     let data = Data { task, classes: None, sql, parts, btyd, warnings, churn, definition, as_of_us: end_of_day(last), today };
     let data = data.split_by_customer(options);
-    blocking(control_of_fit, move |control| data.fit(&candidates, control).map_err(fit_error)).await
+    blocking(control_of_fit, move |control| {
+        let _held = memory;
+        data.fit(&candidates, control).map_err(fit_error)
+    })
+    .await
 }
 
 /// No purchase in so many days.
