@@ -70,7 +70,8 @@ impl WithSimd for Gather<'_> {
 pub fn prefetch(rows: &[f32], stride: usize, of: &[u32]) {
     let prefetch = Prefetch::new();
     for &row in of {
-        (0..stride).step_by(LANES).for_each(|at| prefetch.line(rows, row as usize * stride + at));
+        let start = row as usize * stride;
+        prefetch.lines(rows, start..start + stride);
     }
 }
 

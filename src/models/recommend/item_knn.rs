@@ -170,21 +170,19 @@ impl Recommender for ItemKnn {
 
 /// Row `i` of the product of items by users and users by items.
 fn product_row(i: u32, by_item: &Csr, by_user: &Csr, sums: &mut Sums) {
-    // Of the users to come: first where their rows begin, then the rows, of which two lines are what most have.
+    // Of the users to come: first where their rows begin, then the rows, as much of them as most have.
     const AHEAD: usize = 12;
-    const LINE: usize = 16;
+    const MOST: usize = 32;
     let prefetch = Prefetch::new();
     let (users, weights) = by_item.row(i as usize);
     for (at, (&u, &w)) in users.iter().zip(weights).enumerate() {
         if let Some(&u) = users.get(at + 2 * AHEAD) {
-            prefetch.line(&by_user.offsets, u as usize);
+            prefetch.lines(&by_user.offsets, u as usize..u as usize + 1);
         }
         if let Some(&u) = users.get(at + AHEAD) {
             let start = by_user.offsets[u as usize];
-            for at in [start, start + LINE] {
-                prefetch.line(&by_user.columns, at);
-                prefetch.line(&by_user.values, at);
-            }
+            prefetch.lines(&by_user.columns, start..start + MOST);
+            prefetch.lines(&by_user.values, start..start + MOST);
         }
         let (items, values) = by_user.row(u as usize);
         items.iter().zip(values).for_each(|(&j, v)| sums.add(j, w * v));

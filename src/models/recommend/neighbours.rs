@@ -129,13 +129,12 @@ impl Neighbours {
 
     /// Has what [`Self::of`] answers on its way from memory, or the first of it.
     pub fn prefetch(&self, item: u32) {
-        const LINE: usize = 16;
+        const FIRST: usize = 128;
         let prefetch = Prefetch::new();
         let (start, end) = (self.offsets[item as usize] as usize, self.offsets[item as usize + 1] as usize);
-        for at in (start..end.min(start + 8 * LINE)).step_by(LINE) {
-            prefetch.line(&self.items, at);
-            prefetch.line(&self.similarities, at);
-        }
+        let first = start..end.min(start + FIRST);
+        prefetch.lines(&self.items, first.clone());
+        prefetch.lines(&self.similarities, first);
     }
 
     /// An item's neighbours and their similarities, the most similar first.

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::bins::Bins;
-use super::grow::{Growth, MOST_ROWS, grow};
+use super::grow::{Growth, MOST_ROWS, PIECE, grow};
 use super::loss::Loss;
 use super::{Task, Training, Tree, TreeEnsemble};
 use crate::models::hash::{GOLDEN, split_mix, unit};
@@ -163,8 +163,6 @@ const FEWEST_TO_HOLD_BACK: usize = 200;
 const MOST_TO_FIT_AGAIN: usize = 200_000;
 /// Least Σ h of a child, as LightGBM's min_sum_hessian_in_leaf.
 const MIN_WEIGHT: f64 = 1e-3;
-/// Rows that are worked on together; sums over pieces are made in their order.
-const PIECE: usize = 4_096;
 
 /// # Errors
 /// No rows, more than 2²⁶ rows, a Tweedie deviance of labels below 0 or all 0, or cancelled.

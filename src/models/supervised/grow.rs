@@ -209,8 +209,8 @@ impl Ord for Open {
 
 /// From so many values on, columns are worked on in parallel.
 const PARALLEL: usize = 1 << 15;
-/// Rows that are worked on together.
-const PIECE: usize = 4_096;
+/// Rows that are worked on together; sums over pieces are made in their order.
+pub(super) const PIECE: usize = 4_096;
 
 /// Grows a tree from `rows`, ascending, on these columns; `first` and `second` are derivatives of all rows of the bins.
 ///

@@ -132,10 +132,12 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     let churn = definition.is_churn() == Some(true);
     // What a seasonal calibration asks about, where a cut-off lies a year before.
     let seasonal = ["auto", "seasonal"].iter().any(|kind| options.is("calibrate", kind));
-    let today = match churn && seasonal && cuts.iter().any(|c| (c - (last - 365)).abs() <= near) {
-        true => frames::features(pin, Wanted { definition: &definition, day: last, step: every, btyd }, control).await?.table,
-        false => Table::default(),
-    };
+    let mut today = Table::default();
+    if churn && seasonal && cuts.iter().any(|c| (c - (last - 365)).abs() <= near) {
+        let frame = frames::features(pin, Wanted { definition: &definition, day: last, step: every, btyd }, control).await?;
+        memory.push(frame.memory);
+        today = frame.table;
+    }
     let data = Data { task, classes: None, sql, parts, btyd, warnings, churn, definition, as_of_us: end_of_day(last), today };
     let data = data.split_by_customer(options);
     blocking(control_of_fit, move |control| {
