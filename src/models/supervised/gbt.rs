@@ -384,6 +384,14 @@ mod tests {
     use crate::models::metrics::roc_auc;
     use crate::models::supervised::{Matrix, Predictor};
 
+    #[test]
+    fn rows_drawn_in_pieces_are_those_of_one_stream() {
+        let rows: Vec<u32> = (0..3 * PIECE as u32 + 17).collect();
+        let (mut rng, mut other) = (ChaCha8Rng::seed_from_u64(5), ChaCha8Rng::seed_from_u64(5));
+        let one: Vec<u32> = rows.iter().copied().filter(|_| other.random::<f64>() < 0.3).collect();
+        assert_eq!((draw(&rows, 0.3, &mut rng), rng.random::<u64>()), (one, other.random::<u64>()));
+    }
+
     /// The parameters of the peer's runs.
     const PEER: GbtParams = GbtParams {
         objective: Objective::Squared,

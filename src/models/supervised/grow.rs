@@ -484,6 +484,30 @@ mod tests {
         (-g / h, g * g / h, rows.iter().filter(|&&r| takes(r)).count() as u64)
     }
 
+    /// More rows than are parted at once.
+    #[test]
+    fn leaves_have_the_mean_of_their_rows() {
+        let n = 2 * PARALLEL + 4_321;
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let x = Matrix { rows: n, columns: (0..3).map(|_| (0..n).map(|_| rng.random()).collect()).collect() };
+        let first: Vec<f64> = (0..n).map(|r| x.columns[0][r] * x.columns[1][r] - rng.random::<f64>()).collect();
+        let bins = Bins::of(&x, 1, &Control::default()).unwrap();
+        let growth = Growth { max_leaves: 9, l2: 0.0, ..GROWTH };
+        let rows: Vec<u32> = (0..n as u32).filter(|r| r % 5 != 0).collect();
+        let tree = grow(&bins, (&first, &vec![1.0; n]), rows.clone(), &[0, 1, 2], &growth, &mut rng, &Control::default()).unwrap().tree;
+        let mut means = vec![(0.0, 0.0); tree.len()];
+        rows.iter().map(|&r| r as usize).for_each(|r| {
+            let (sum, count) = &mut means[tree.leaf(&x, r)];
+            (*sum, *count) = (*sum - first[r], *count + 1.0);
+        });
+        let leaves: Vec<usize> = (0..tree.len()).filter(|&node| tree.is_leaf(node)).collect();
+        assert_eq!(leaves.len(), 9);
+        for leaf in leaves {
+            let (sum, count) = means[leaf];
+            assert!(tree.cover[leaf] == count && (tree.value[leaf] - sum / count).abs() < 1e-9);
+        }
+    }
+
     #[test]
     fn every_split_is_the_best_there_is() {
         for seed in 0..6 {

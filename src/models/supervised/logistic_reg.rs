@@ -102,6 +102,19 @@ mod tests {
         compare("1", "3", "false", [-0.443680412938, 0.774193829055, 0.0, 0.0629984082984, 0.0]);
     }
 
+    /// So many rows that the search starts at a share of them, here not even alike the others: each row 900 times is the problem of the rows.
+    #[test]
+    fn many_rows_have_the_minimum_of_all() {
+        let (x, y, _, _) = table();
+        let many = Matrix { rows: 54_000, columns: x.columns.iter().map(|c| c.repeat(900)).collect() };
+        let names = ["a", "b", "c"].map(String::from);
+        let fit = |x: &Matrix, y: &[f64], l2: &str| {
+            fitted(&LOGISTIC_REG, x, y, Task::Classification, &[("transform", "none"), ("l2_reg", l2)]).unwrap().parameters(&names)
+        };
+        let few: Vec<f64> = fit(&x, &y, "2").into_iter().map(|(_, b)| b).collect();
+        close(&fit(&many, &y.repeat(900), "1800"), &few, 1e-9);
+    }
+
     #[test]
     fn keeps_the_guarantees() {
         guarantees(&LOGISTIC_REG, Task::Classification);
