@@ -10,11 +10,11 @@
 //! which depends on x and T only and is tabulated for each distinct history; P(alive) then enters customer by customer. Discounting and refunds scale V as they
 //! scale its mean. The uncertainty of the parameters adds to the variance and widens the interval about the mean in proportion.
 
-use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use rayon::prelude::*;
 
-use super::predict::for_each_customer;
+use super::predict::{Distinct, for_each_customer};
 use super::special::{beta_inc, gamma_quantile, normal_quantile};
 use super::value::{Lifetime, Spending};
 use super::{Counts, Futures};
@@ -87,10 +87,16 @@ impl Worth {
 }
 
 /// What a future depends on: a distribution of counts, and how much is known of the customer's spend.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
     counts: u32,
     table: u32,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.counts) << 32 | u64::from(self.table));
+    }
 }
 
 impl Lifetime {
@@ -113,7 +119,8 @@ impl Lifetime {
         control: &Control,
     ) -> Result<Worth, ModelError> {
         let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
-        let value = self.values_of(&purchases, counts, spending, control)?;
+        let each = self.values_of_a_purchase(counts, spending, control)?;
+        let value = for_each_customer(counts, |i| purchases[i] * each[i]);
         let moments: Vec<(f64, f64)> = futures.values.par_iter().map(|c| moments(c)).collect();
         let variance = for_each_customer(counts, |i| {
             let (first, second) = moments[futures.of_customer[i] as usize];
@@ -128,14 +135,16 @@ impl Lifetime {
             let relative = first * spread / p + second * spread - first * first;
             relative * (value[i] / first).powi(2)
         });
+        let moved = |purchases: &[f64], each: &[f64]| for_each_customer(counts, |i| purchases[i] * each[i] - value[i]);
         let mut moves = Vec::new();
-        let mut move_to = |moved: Vec<f64>| moves.push(moved.iter().zip(&value).map(|(m, v)| m - v).collect());
         for axis in self.axes_of_purchases() {
             let purchases = axis.purchases.discounted_purchases_all(counts, days, rate, control)?;
-            move_to(axis.values_of(&purchases, counts, spending, control)?);
+            // Where value does not come from purchases, that of one depends on how many there are.
+            let own = axis.linear.as_ref().map(|_| axis.values_of_a_purchase(counts, spending, control)).transpose()?;
+            moves.push(moved(&purchases, own.as_ref().unwrap_or(&each)));
         }
         for axis in self.axes_of_spend() {
-            move_to(axis.values_of(&purchases, counts, spending, control)?);
+            moves.push(moved(&purchases, &axis.values_of_a_purchase(counts, spending, control)?));
         }
         Ok(Worth { value, variance, moves })
     }
@@ -166,7 +175,7 @@ impl Lifetime {
             if value <= 0.0 || mean <= 0.0 || p_alive <= 0.0 {
                 return Interval { value, low: value.min(0.0), high: value.max(0.0) };
             }
-            let future = tables.of(futures.of_customer[i], self.known_spend(spending, i).0);
+            let future = tables.of(i);
             // From the tabulated variable, in units of the expected value of an order, to money.
             let unit = value / (p_alive * mean);
             let nothing = 1.0 - p_alive * (1.0 - future.none);
@@ -226,9 +235,11 @@ impl Future {
     }
 }
 
-/// The futures of all keys there are.
+/// The futures of all customers.
 struct Tables {
-    of: HashMap<Key, Future>,
+    futures: Vec<Future>,
+    /// Index into `futures`, for each customer.
+    of_customer: Vec<u32>,
 }
 
 /// The table that serves a number of known purchases.
@@ -242,30 +253,33 @@ fn table_of(known: u32) -> u32 {
 
 impl Tables {
     fn new(model: &Lifetime, futures: &Futures, spending: Spending<'_>, control: &Control) -> Result<Self, ModelError> {
-        let key = |(i, &counts): (usize, &u32)| Key { counts, table: table_of(model.known_spend(spending, i).0) };
-        let mut keys: Vec<Key> = futures.of_customer.iter().enumerate().map(key).collect();
-        keys.sort_unstable_by_key(|k| (k.table, k.counts));
-        keys.dedup();
-        let groups: Vec<&[Key]> = keys.chunk_by(|a, b| a.table == b.table).collect();
-        let made: Result<Vec<Vec<(Key, Future)>>, ModelError> = groups
+        let key = |i: usize| Key { counts: futures.of_customer[i], table: table_of(model.known_spend(spending, i).0) };
+        let Distinct { keys, of_customer } = Distinct::of(futures.of_customer.len(), key);
+        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+        order.par_sort_unstable_by_key(|&at| (keys[at as usize].table, at));
+        let groups: Vec<&[u32]> = order.chunk_by(|a, b| keys[*a as usize].table == keys[*b as usize].table).collect();
+        let made: Result<Vec<Vec<(u32, Future)>>, ModelError> = groups
             .par_iter()
             .map(|group| {
                 control.check()?;
-                Ok(of_table(model, futures, group))
+                Ok(of_table(model, futures, &keys, group))
             })
             .collect();
-        Ok(Self { of: made?.into_iter().flatten().collect() })
+        let mut made: Vec<(u32, Future)> = made?.into_iter().flatten().collect();
+        made.par_sort_unstable_by_key(|(at, _)| *at);
+        Ok(Self { futures: made.into_iter().map(|(_, future)| future).collect(), of_customer })
     }
 
-    fn of(&self, counts: u32, known: u32) -> &Future {
-        &self.of[&Key { counts, table: table_of(known) }]
+    fn of(&self, customer: usize) -> &Future {
+        &self.futures[self.of_customer[customer] as usize]
     }
 }
 
-/// The futures of customers with one number of known purchases.
-fn of_table(model: &Lifetime, futures: &Futures, keys: &[Key]) -> Vec<(Key, Future)> {
-    let (p, shape) = model.shapes(keys[0].table);
-    let longest = keys.iter().map(|k| futures.values[k.counts as usize].len()).max().unwrap_or(1).saturating_sub(1);
+/// The futures of a group of keys with one number of known purchases, each with the place of its key.
+fn of_table(model: &Lifetime, futures: &Futures, keys: &[Key], group: &[u32]) -> Vec<(u32, Future)> {
+    let counts = |at: u32| &futures.values[keys[at as usize].counts as usize];
+    let (p, shape) = model.shapes(keys[group[0] as usize].table);
+    let longest = group.iter().map(|&at| counts(at).len()).max().unwrap_or(1).saturating_sub(1);
     let nodes = nodes(longest);
     // w in units of its expected value for one order, p/(shape − 1).
     let unit = p / (shape.max(LEAST_SHAPE) - 1.0);
@@ -276,16 +290,16 @@ fn of_table(model: &Lifetime, futures: &Futures, keys: &[Key]) -> Vec<(Key, Futu
     let points: Vec<f64> = (0..POINTS).map(|j| (ln_first + j as f64 * ln_step).exp() * unit).collect();
     let spent: Vec<Vec<f32>> =
         nodes.iter().map(|n| points.iter().map(|w| beta_inc(p * n, shape, w / (1.0 + w), 1.0 / (1.0 + w)) as f32).collect()).collect();
-    let future = |key: &Key| {
-        let counts = &futures.values[key.counts as usize];
+    let future = |&at: &u32| {
+        let counts = counts(at);
         let none = counts.first().copied().unwrap_or(1.0);
         let mut below = vec![none; POINTS];
         for (node, p) in at_nodes(counts, &nodes) {
             below.iter_mut().zip(&spent[node]).for_each(|(sum, s)| *sum += p * s);
         }
-        (*key, Future { none: none.into(), below, ln_first, ln_step })
+        (at, Future { none: none.into(), below, ln_first, ln_step })
     };
-    keys.par_iter().with_min_len(64).map(future).collect()
+    group.par_iter().with_min_len(64).map(future).collect()
 }
 
 /// Numbers of purchases at which spend is tabulated, from 1 to at least `longest`.

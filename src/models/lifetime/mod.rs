@@ -24,6 +24,7 @@ mod beta_geometric;
 mod check;
 mod cnbd;
 mod discrete;
+mod exp;
 mod explain;
 mod fit;
 mod gamma_gamma;
@@ -51,13 +52,15 @@ pub use lifetimes::{
 };
 pub use linear::ClvLinear;
 pub use predict::Estimated;
-use predict::{NEVER, check_horizon, daily_rate, for_each_customer, median_wait};
+use predict::{CUSTOMERS, NEVER, check_horizon, daily_rate, for_each_customer, median_wait};
 use process::no_purchase;
 pub use process::{Alive, Likelihood, Process};
 pub use value::{Lifetime, Refunds, Spending};
 
 use std::fmt;
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use crate::models::{Allowed, AnyPurchases, Control, Make, ModelError, ModelType, OptionSpec, Options, Part};
 
@@ -254,6 +257,16 @@ impl<T> IfAlive<T> {
     }
 }
 
+impl IfAlive {
+    /// P(alive) times what is true of the living.
+    fn survived(mut self) -> Vec<f64> {
+        let Self { p_alive, of_customer, values } = &mut self;
+        let customers = p_alive.par_iter_mut().zip(of_customer.par_iter()).with_min_len(CUSTOMERS);
+        customers.for_each(|(p, &at)| *p *= values[at as usize]);
+        self.p_alive
+    }
+}
+
 /// How many purchases each customer will make: P(n purchases | alive) for n = 0, 1, …
 pub type Futures = IfAlive<Vec<f32>>;
 
@@ -302,8 +315,7 @@ pub trait Purchases: fmt::Debug + Send + Sync {
 
     /// P(alive) times what is expected of the living.
     fn survived(&self, counts: Counts<'_>, control: &Control, f: &OfTheLiving<'_>) -> Result<Vec<f64>, ModelError> {
-        let all = self.if_alive(counts, control, f)?;
-        Ok(for_each_customer(counts, |i| all.p_alive[i] * *all.value(i)))
+        Ok(self.if_alive(counts, control, f)?.survived())
     }
 
     /// Expected purchases in the `horizon_days` after T.

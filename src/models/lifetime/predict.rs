@@ -4,8 +4,9 @@
 //! functions on one customer, independent of the number of threads.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
@@ -15,14 +16,17 @@ use super::{Counts, Futures, IfAlive, OfTheLiving, Parameter, Purchases};
 use crate::models::{AnyPurchases, Column, Control, ModelError, Part, part};
 
 /// Customers handed to a thread at a time.
-const CUSTOMERS: usize = 8_192;
+pub(super) const CUSTOMERS: usize = 8_192;
 /// Distinct histories between two looks at the control.
 const DISTINCT: usize = 128;
 const DAYS_A_YEAR: f64 = 365.25;
 /// A next purchase that lies further ahead than these days, some 274 years, is none.
 pub(super) const NEVER: f64 = 100_000.0;
-/// Cells of a table of (x, T) that is indexed instead of hashed.
+/// Cells of a table of (x, T) that is indexed instead of hashed: at most so many, and so many a customer.
 const DENSE: u64 = 1 << 22;
+const DENSE_A_CUSTOMER: u64 = 8;
+/// Parts of the keys, each with a table of its own. Fixed, so that nothing depends on the number of threads.
+const PARTS: usize = 4;
 
 /// A process with the parameters that were estimated, and how sure they are.
 #[derive(Clone, Debug, PartialEq)]
@@ -287,16 +291,16 @@ impl Key {
     }
 }
 
-impl std::hash::Hash for Key {
+impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(u64::from(self.x) << 32 | u64::from(self.t));
         state.write_u64(u64::from(self.cell) << 32 | u64::from(self.t_x));
     }
 }
 
-/// The distinct keys of the customers, in the order of their first appearance.
-pub(super) struct Distinct {
-    pub keys: Vec<Key>,
+/// The distinct keys of the customers.
+pub(super) struct Distinct<K = Key> {
+    pub keys: Vec<K>,
     /// Index into `keys`, for each customer.
     pub of_customer: Vec<u32>,
 }
@@ -304,31 +308,69 @@ pub(super) struct Distinct {
 impl Distinct {
     /// t_x is left out of the keys unless `by_recency`.
     pub fn new(counts: Counts<'_>, cells: Option<&[u32]>, by_recency: bool) -> Self {
-        let (most_x, longest) = (counts.x.iter().max().map_or(0, |&v| u64::from(v)), counts.t.iter().max().map_or(0, |&v| u64::from(v)));
+        let Counts { x, t_x, t, .. } = counts;
+        if !by_recency && cells.is_none() {
+            let most = |values: &[u32]| u64::from(values.par_iter().with_min_len(CUSTOMERS).copied().max().unwrap_or(0));
+            let (most_x, longest) = (most(x), most(t));
+            if (most_x + 1) * (longest + 1) <= DENSE.min(DENSE_A_CUSTOMER * x.len() as u64) {
+                return Self::by_table(x, t, most_x as usize + 1, longest as usize + 1);
+            }
+        }
         let cell = |i: usize| cells.map_or(0, |c| c[i]);
-        let key = |i: usize| Key { cell: cell(i), x: counts.x[i], t_x: if by_recency { counts.t_x[i] } else { 0 }, t: counts.t[i] };
-        let customers = 0..counts.x.len();
-        let mut keys: Vec<Key> = Vec::new();
-        let mut add = |i: usize| {
-            keys.push(key(i));
-            (keys.len() - 1) as u32
+        Self::of(x.len(), |i| Key { cell: cell(i), x: x[i], t_x: if by_recency { t_x[i] } else { 0 }, t: t[i] })
+    }
+
+    fn by_table(x: &[u32], t: &[u32], height: usize, width: usize) -> Self {
+        let slot = |(&x, &t): (&u32, &u32)| x as usize * width + t as usize;
+        let customers = || x.par_iter().zip(t).with_min_len(CUSTOMERS).map(slot);
+        let seen: Vec<AtomicBool> = (0..height * width).map(|_| AtomicBool::new(false)).collect();
+        customers().for_each(|slot| {
+            if !seen[slot].load(Relaxed) {
+                seen[slot].store(true, Relaxed);
+            }
+        });
+        let mut keys = Vec::new();
+        let rank = |(slot, seen): (usize, AtomicBool)| {
+            if seen.into_inner() {
+                keys.push(Key { cell: 0, x: (slot / width) as u32, t_x: 0, t: (slot % width) as u32 });
+            }
+            (keys.len() as u32).wrapping_sub(1)
         };
-        let of_customer = if !by_recency && cells.is_none() && (most_x + 1) * (longest + 1) <= DENSE {
-            let mut known = vec![u32::MAX; ((most_x + 1) * (longest + 1)) as usize];
-            customers
-                .map(|i| {
-                    let slot = &mut known[counts.x[i] as usize * (longest as usize + 1) + counts.t[i] as usize];
-                    if *slot == u32::MAX {
-                        *slot = add(i);
-                    }
-                    *slot
-                })
-                .collect()
-        } else {
-            let mut known: HashMap<Key, u32, BuildHasherDefault<KeyHasher>> = HashMap::default();
-            customers.map(|i| *known.entry(key(i)).or_insert_with(|| add(i))).collect()
+        let rank: Vec<u32> = seen.into_iter().enumerate().map(rank).collect();
+        Self { keys, of_customer: customers().map(|slot| rank[slot]).collect() }
+    }
+}
+
+impl<K: Copy + Eq + Hash + Send + Sync> Distinct<K> {
+    /// Of `customers` with the keys that `key` tells.
+    pub fn of(customers: usize, key: impl Fn(usize) -> K + Sync) -> Self {
+        let hasher = BuildHasherDefault::<KeyHasher>::default();
+        // Not the bits of the hash by which a table goes.
+        let part_of = |key: &K| (hasher.hash_one(key) >> 40) as usize % PARTS;
+        let at: Vec<AtomicU32> = (0..customers).into_par_iter().with_min_len(CUSTOMERS).map(|_| AtomicU32::new(0)).collect();
+        let of_part = |part: usize| {
+            let mut keys = Vec::new();
+            let mut known: HashMap<K, u32, BuildHasherDefault<KeyHasher>> = HashMap::default();
+            for (i, at) in at.iter().enumerate() {
+                let key = key(i);
+                if part_of(&key) == part {
+                    let own = known.entry(key).or_insert_with(|| {
+                        keys.push(key);
+                        (keys.len() - 1) as u32
+                    });
+                    at.store(*own, Relaxed);
+                }
+            }
+            keys
         };
-        Self { keys, of_customer }
+        let parts: Vec<Vec<K>> = (0..PARTS).into_par_iter().map(of_part).collect();
+        let mut starts = [0; PARTS];
+        for part in 1..PARTS {
+            starts[part] = starts[part - 1] + parts[part - 1].len() as u32;
+        }
+        let of_customer = at.into_par_iter().enumerate().with_min_len(CUSTOMERS);
+        let of_customer = of_customer.map(|(i, at)| at.into_inner() + starts[part_of(&key(i))]).collect();
+        Self { keys: parts.concat(), of_customer }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a customer is worth: purchases by the value of an order, net of refunds.
 
+use rayon::prelude::*;
+
 use super::gamma_gamma::Spend;
 use super::linear::ClvLinear;
+use super::predict::{CUSTOMERS, for_each_customer};
 use super::{Counts, Parameter};
 use crate::models::{AnyPurchases, Column, Control, ModelError, Part, Read, part};
 
@@ -119,7 +122,7 @@ impl Lifetime {
             let (n, mean) = self.known_spend(spending, i);
             kept * self.expected_order_value(n, mean)
         };
-        (0..spending.repeat_valued.len()).map(one).collect()
+        (0..spending.repeat_valued.len()).into_par_iter().with_min_len(CUSTOMERS).map(one).collect()
     }
 
     /// Expected net value of every customer within the horizon, discounted.
@@ -135,13 +138,13 @@ impl Lifetime {
         control: &Control,
     ) -> Result<Vec<f64>, ModelError> {
         let purchases = self.purchases.discounted_purchases_all(counts, days, rate, control)?;
-        self.values_of(&purchases, counts, spending, control)
+        let each = self.values_of_a_purchase(counts, spending, control)?;
+        Ok(for_each_customer(counts, |i| purchases[i] * each[i]))
     }
 
-    /// The value of so many purchases of every customer.
-    pub(super) fn values_of(
+    /// The expected net value of one of the purchases of every customer.
+    pub(super) fn values_of_a_purchase(
         &self,
-        purchases: &[f64],
         counts: Counts<'_>,
         spending: Spending<'_>,
         control: &Control,
@@ -150,9 +153,11 @@ impl Lifetime {
             let whole = self.purchases.expected_purchases_all(counts, linear.horizon_days, control)?;
             let kept = |i: usize| self.refunds.kept(spending.gross[i], spending.refunded[i], spending.valued_days[i]);
             let own = linear.values(counts, spending)?;
-            return Ok((0..own.len()).map(|i| if whole[i] > 0.0 { own[i] * kept(i) * purchases[i] / whole[i] } else { 0.0 }).collect());
+            return Ok(for_each_customer(counts, |i| if whole[i] > 0.0 { own[i] * kept(i) / whole[i] } else { 0.0 }));
         }
-        Ok(purchases.iter().zip(self.order_values(spending)).map(|(n, value)| n * self.days_a_purchase * value).collect())
+        let mut each = self.order_values(spending);
+        each.par_iter_mut().with_min_len(CUSTOMERS).for_each(|value| *value *= self.days_a_purchase);
+        Ok(each)
     }
 
     /// The model moved by one standard error along each principal axis of the uncertainty of its parameters of purchases.

@@ -36,7 +36,6 @@ pub struct Scores {
     touched: Vec<u32>,
     /// By item, for models that score all.
     all: Vec<f32>,
-    candidates: Vec<Scored>,
     /// For models that look at a history in the order of time.
     pub(super) order: Vec<usize>,
     /// For models that look for a user's neighbours.
@@ -117,17 +116,66 @@ impl Filter<'_> {
 }
 
 /// Higher scores first, equal ones by item.
-pub fn better(a: &Scored, b: &Scored) -> std::cmp::Ordering {
+fn better(a: &Scored, b: &Scored) -> std::cmp::Ordering {
     b.score.total_cmp(&a.score).then(a.item.cmp(&b.item))
 }
 
-/// Drops all but the best `k`, the least of which comes last.
-fn keep_best(scored: &mut Vec<Scored>, k: usize) {
-    if scored.len() > k {
-        if k > 0 {
-            scored.select_nth_unstable_by(k - 1, better);
+/// The at most `k` best of what is offered, scores above 0: what is below the k-th best so far is passed over.
+#[derive(Debug)]
+pub struct Best<'a> {
+    k: usize,
+    threshold: f32,
+    list: &'a mut Vec<Scored>,
+}
+
+impl<'a> Best<'a> {
+    /// Into `list`, which is emptied.
+    pub fn new(k: usize, list: &'a mut Vec<Scored>) -> Self {
+        list.clear();
+        Self { k, threshold: if k == 0 { f32::INFINITY } else { 0.0 }, list }
+    }
+
+    /// Offers the scores of the items from `first` on, after those of all items before them; of items that are not there the score is 0.
+    pub fn offer_all(&mut self, scores: &[f32], first: u32, filter: Filter<'_>) {
+        const RUN: usize = 16;
+        for (run, at) in scores.chunks(RUN).zip((first..).step_by(RUN)) {
+            // No way out of the loop in between, so that it is one of vectors. Of equal scores the first item is the better one.
+            if run.iter().fold(false, |any, s| any | (*s > self.threshold)) {
+                for (&score, item) in run.iter().zip(at..) {
+                    if score > self.threshold && score.is_finite() && filter.passes(item) {
+                        self.push(Scored { item, score, because: None });
+                    }
+                }
+            }
         }
-        scored.truncate(k);
+    }
+
+    /// Offers an item, in any order of items.
+    pub fn offer(&mut self, scored: Scored, filter: Filter<'_>) {
+        if scored.score >= self.threshold && scored.score > 0.0 && scored.score.is_finite() && filter.passes(scored.item) {
+            self.push(scored);
+        }
+    }
+
+    fn push(&mut self, scored: Scored) {
+        self.list.push(scored);
+        if self.list.len() >= self.k.saturating_mul(2).max(16) {
+            self.select();
+            self.threshold = self.list[self.k - 1].score;
+        }
+    }
+
+    fn select(&mut self) {
+        if self.list.len() > self.k {
+            self.list.select_nth_unstable_by(self.k - 1, better);
+            self.list.truncate(self.k);
+        }
+    }
+
+    /// Leaves the best, the best first.
+    pub fn finish(mut self) {
+        self.select();
+        self.list.sort_unstable_by(better);
     }
 }
 
@@ -142,34 +190,15 @@ pub fn best_scored(
 ) {
     scores.begin(model.n_items());
     model.score(user, scores);
-    let mut candidates = std::mem::take(&mut scores.candidates);
-    candidates.clear();
-    // What nothing speaks for is not recommended, and what is below the k-th best so far need not pass the filter.
-    let room = k.saturating_mul(2).max(16);
-    let mut bound = 0.0;
-    let mut offer = |scored: Scored| {
-        if scored.score >= bound && scored.score > 0.0 && scored.score.is_finite() && filter.passes(scored.item) {
-            candidates.push(scored);
-            if candidates.len() >= room {
-                keep_best(&mut candidates, k);
-                bound = candidates.last().map_or(f32::INFINITY, |least| least.score);
-            }
-        }
-    };
-    let dense = !scores.all.is_empty();
-    for (item, &score) in scores.all.iter().enumerate() {
-        offer(Scored { item: item as u32, score, because: None });
-    }
+    // What nothing speaks for is not recommended.
+    let mut best = Best::new(k, out);
+    best.offer_all(&scores.all, 0, filter);
     for item in scores.touched.drain(..) {
         let Cell { sum, most, because } = std::mem::take(&mut scores.cells[item as usize]);
-        offer(Scored { item, score: sum, because: (most > 0.0).then_some(because) });
+        best.offer(Scored { item, score: sum, because: (most > 0.0).then_some(because) }, filter);
     }
-    keep_best(&mut candidates, k);
-    candidates.sort_unstable_by(better);
-    out.clear();
-    out.extend_from_slice(&candidates);
-    scores.candidates = candidates;
-    if dense {
+    best.finish();
+    if !scores.all.is_empty() {
         out.iter_mut().for_each(|s| s.because = model.because(user, s.item));
     }
 }

@@ -22,10 +22,12 @@ pub(super) mod fit;
 
 pub use burst::{BG_NBD_BURST, BurstBgNbd};
 
+use faer::traits::pulp::Arch;
 use rayon::prelude::*;
 
 use super::Counts;
-use super::predict::for_each_customer;
+use super::exp::exp;
+use super::predict::CUSTOMERS;
 use super::process::{Alive, MOST_COUNTS, Process};
 use super::special::{beta_inc, ln_rising, negative_binomial};
 use crate::models::ModelType;
@@ -86,22 +88,36 @@ impl<const FIRST: u8> Process for BetaGeometric<FIRST> {
         AliveBetaGeometric { k: self.r + x, scale: self.alpha + t, a: self.a, b: self.b + Self::chances(x) }
     }
 
-    /// One exponential a customer, with the logarithms of the days in a table.
+    /// One exponential a customer, many at once, with the logarithms of the days and the odds of the counts in tables.
     fn p_alive_all(&self, counts: Counts<'_>) -> Option<Vec<f64>> {
-        let longest = counts.t.par_iter().chain(counts.t_x).copied().max().unwrap_or(0);
+        const BLOCK: usize = 256;
+        let Counts { x, t_x, t, .. } = counts;
+        assert!(x.len() == t_x.len() && x.len() == t.len(), "x, t_x and t differ in length");
+        let longest = t.par_iter().chain(t_x).with_min_len(CUSTOMERS).copied().max().unwrap_or(0);
         let log = |day: u32| (f64::from(day) / self.alpha).ln_1p();
-        let table: Vec<f64> = (0..=longest.min(TABULATED)).map(log).collect();
-        let log = |day: u32| table.get(day as usize).copied().unwrap_or_else(|| log(day));
-        let odds: Vec<f64> = (0..=TABULATED_COUNTS).map(|x| self.a / (self.b + Self::chances(f64::from(x)) - 1.0)).collect();
-        Some(for_each_customer(counts, |i| {
-            let x = counts.x[i];
-            if x == 0 && FIRST == 0 {
-                return 1.0;
+        let logs: Vec<f64> = (0..=longest.min(TABULATED)).map(log).collect();
+        let log = |day: u32| logs.get(day as usize).copied().unwrap_or_else(|| log(day));
+        // Without a chance to depart there are no odds of having departed.
+        let odds = |x: u32| if x == 0 && FIRST == 0 { 0.0 } else { self.a / (self.b + Self::chances(f64::from(x)) - 1.0) };
+        let table: Vec<f64> = (0..=TABULATED_COUNTS).map(odds).collect();
+        let odds = |x: u32| table.get(x as usize).copied().unwrap_or_else(|| odds(x));
+        let block = |(block, out): (usize, &mut [f64])| {
+            let from = block * BLOCK;
+            let (mut exponent, mut before) = ([0.0; BLOCK], [0.0; BLOCK]);
+            let of = from..from + out.len();
+            for (j, ((&x, &t_x), &t)) in x[of.clone()].iter().zip(&t_x[of.clone()]).zip(&t[of]).enumerate() {
+                exponent[j] = (self.r + f64::from(x)) * (log(t) - log(t_x));
+                before[j] = odds(x);
             }
-            let exponent = (self.r + f64::from(x)) * (log(counts.t[i]) - log(counts.t_x[i]));
-            let odds = odds.get(x as usize).copied().unwrap_or_else(|| self.a / (self.b + Self::chances(f64::from(x)) - 1.0));
-            1.0 / (1.0 + odds * exponent.exp())
-        }))
+            Arch::new().dispatch(|| {
+                for ((out, exponent), before) in out.iter_mut().zip(&exponent).zip(&before) {
+                    *out = 1.0 / (1.0 + before * exp(*exponent));
+                }
+            });
+        };
+        let mut out = vec![0.0; x.len()];
+        out.par_chunks_mut(BLOCK).enumerate().with_min_len(CUSTOMERS / BLOCK).for_each(block);
+        Some(out)
     }
 
     /// α and, by the rate of departure, a and 1/b, as in CLVTools: γ > 0 on `lifetime` makes departure likelier.
