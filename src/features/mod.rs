@@ -18,7 +18,7 @@ mod summary;
 pub use activity::{Activity, Categories, ITEMS};
 pub use aggregates::{Aggregates, Window, over_rows};
 pub use baskets::OrderBaskets;
-pub use context::{Context, Known, calendar};
+pub use context::{Context, FIRST_ORDER_VALUE, Known, calendar};
 pub use covariates::UserCovariates;
 pub use customers::Customers;
 pub use evidence::{Evidence, Signs};

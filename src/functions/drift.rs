@@ -1,12 +1,14 @@
 //! `drift('m')`: how far today's features are from those of training.
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StructArray};
+use datafusion::common::plan_err;
 
 use super::common::{floats_of, integers_of, rows_of, texts_of};
-use super::labelled::WINDOW_MODEL;
+use super::labelled::MODEL;
+use super::predict_rows::features;
 use super::prelude::*;
 use crate::models::metrics::{ks, psi, psi_levels};
-use crate::models::supervised::Sample;
+use crate::models::supervised::{Definition, Sample, Values};
 
 #[derive(Debug)]
 pub struct Drift;
@@ -15,7 +17,15 @@ static SPEC: FunctionSpec = FunctionSpec {
     name: "drift",
     section: "Prediction",
     form: Form::Table,
-    arguments: &[WINDOW_MODEL],
+    arguments: &[
+        MODEL,
+        Argument {
+            name: "rows",
+            kind: ArgKind::Query,
+            default: Some("the customers as of now"),
+            about: "a query in parentheses that gives the features, as in predict_rows(); a model made by TARGET needs one",
+        },
+    ],
     returns: "",
     unit: "",
     columns: &[
@@ -27,7 +37,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         ("missing_now", "Float64", "the same now"),
         ("status", "Utf8", "stable, moved or shifted"),
     ],
-    summary: "How far the features of the customers as of now have moved from those of the latest cut-off that was learned from.",
+    summary: "How far the features of the customers as of now, or of the rows of a query, have moved from those that were learned from: with PREDICT, of the latest cut-off.",
     behaviour: &[
         "Ten bins of the reference's quantiles, what is not known a bin of its own; a bin without rows counts as half a row.",
         "The reference is a sample of 500 evenly spaced quantiles of each number.",
@@ -47,12 +57,30 @@ impl RelationFunction for Drift {
 
     async fn rows(&self, pin: &dyn Pin, args: &CallArgs, projection: &[usize]) -> Result<RecordBatch> {
         let fitted = pin.supervised(args.text("model").unwrap_or_default()).await?;
-        let frame = pin.frame(&fitted).await?;
+        let (frame, rows);
+        let table = match args.text("rows") {
+            Some(sql) => {
+                let batch = pin.query(sql).await?.as_ref().clone();
+                rows = features(&fitted.model, &StructArray::from(batch), pin.state())?;
+                &rows
+            }
+            None if matches!(fitted.model.definition, Definition::Query { .. }) => {
+                let name = &fitted.name;
+                return plan_err!("model '{name}' is one of rows, not of customers: give it some, drift('{name}', (SELECT ...))");
+            }
+            None => {
+                frame = pin.frame(&fitted).await?;
+                &frame.table
+            }
+        };
         let mut moved: Vec<Moved> = vec![];
         for (feature, reference) in &fitted.model.reference.features {
             let encoded = fitted.model.encoder.features.iter().find(|f| f.name == *feature);
-            let (Some(values), Some(encoded)) = (frame.table.get(feature), encoded) else { continue };
-            moved.push(compare(feature, reference, &Sample::of(&encoded.read(values))));
+            let Some(encoded) = encoded else { continue };
+            // What a query does not give is known of none of its rows.
+            let unknown = Values::Number(vec![f64::NAN; table.rows]);
+            let now = encoded.read(table.get(feature).unwrap_or(&unknown));
+            moved.push(compare(feature, reference, &Sample::of(&now)));
         }
         moved.sort_by(|a, b| b.psi.unwrap_or(0.0).total_cmp(&a.psi.unwrap_or(0.0)).then(a.feature.cmp(&b.feature)));
         let rows: Vec<(u64, Moved)> = (1..).zip(moved).collect();

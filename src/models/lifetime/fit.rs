@@ -154,7 +154,9 @@ impl Cells {
             let pick = |values: &[u32]| members.iter().map(|&i| values[i]).collect::<Vec<u32>>();
             let (x, t_x, t) = (pick(counts.x), pick(counts.t_x), pick(counts.t));
             let z = (0..k).map(|j| (row[j] - mean[j]) / scale[j]).collect();
-            of.push((z, Histories::of_any(Counts::new(&x, &t_x, &t))?));
+            let mut histories = Histories::of_any(Counts::new(&x, &t_x, &t))?;
+            histories.ages = counts.days.map(|d| d.ages(members.iter().copied(), histories.by_t.len())).unwrap_or_default();
+            of.push((z, histories));
         }
         Ok(Self { of, mean, scale })
     }

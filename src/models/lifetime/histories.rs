@@ -99,7 +99,7 @@ impl Histories {
             purchases: by_t.iter().map(|o| o.purchases).sum(),
             exposure: by_t.iter().enumerate().map(|(t, o)| t as f64 * o.customers as f64).sum(),
             distinct: rows.len(),
-            ages: counts.days.map(|d| d.ages(by_t.len())).unwrap_or_default(),
+            ages: counts.days.map(|d| d.ages(0..d.ends.len(), by_t.len())).unwrap_or_default(),
             rows,
             by_t,
         })

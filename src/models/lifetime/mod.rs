@@ -80,7 +80,8 @@ const COVARIATES: OptionSpec = OptionSpec {
     name: "covariates",
     default: "",
     allowed: Allowed::Text,
-    about: "columns of `users`, 'column, column', on which the rate of purchases and the rate of departure depend",
+    about: "columns of `users`, 'column, column', on which the rate of purchases and the rate of departure depend; first_order_value needs no column: it is \
+            ln(1 + value of the first purchase day), to the nearest quarter",
 };
 const L2: OptionSpec = OptionSpec {
     name: "l2",
@@ -151,10 +152,10 @@ pub struct PurchaseDays<'a> {
 }
 
 impl PurchaseDays<'_> {
-    /// How many repeat purchases there were at each age below `days`.
-    fn ages(&self, days: usize) -> Vec<u64> {
+    /// How many repeat purchases of these customers there were at each age below `days`.
+    fn ages(&self, customers: impl Iterator<Item = usize>, days: usize) -> Vec<u64> {
         let mut ages = vec![0; days];
-        for customer in 0..self.ends.len() {
+        for customer in customers {
             for &age in self.of(customer).iter().skip(1) {
                 if let Some(n) = ages.get_mut(age as usize) {
                     *n += 1;

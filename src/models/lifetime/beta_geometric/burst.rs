@@ -234,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::models::lifetime::check::{Customers, wild};
+    use crate::models::lifetime::{Counts, Covariates};
 
     fn simulated(truth: BurstBgNbd, customers: usize) -> Customers {
         let mut rng = ChaCha8Rng::seed_from_u64(8);
@@ -276,6 +277,22 @@ mod tests {
         let plain = fit::<BgNbd>(made.counts(), &FitOptions::default(), &Control::default()).unwrap();
         assert_eq!((none.params.base.base, none.params.base.burst), (plain.params.base, NO_BURST));
         assert_eq!((none.log_likelihood, none.parameters), (plain.log_likelihood, 4));
+    }
+
+    #[test]
+    fn finds_a_burst_besides_a_covariate() {
+        let mut made = simulated(TRUTH, 10_000);
+        let other = simulated(TRUTH.shifted(0.8, 0.0), 10_000);
+        let cell = [vec![0; 10_000], vec![1; 10_000]].concat();
+        for i in 0..10_000_usize {
+            let start = i.checked_sub(1).map_or(0, |before| other.ends[before]);
+            made.push_days(&other.days[start..other.ends[i]], other.t[i]);
+        }
+        let covariates = Covariates { names: vec!["fast".into()], rows: vec![vec![0.0], vec![1.0]], cell };
+        let counts = Counts { covariates: Some(&covariates), ..made.counts() };
+        let found = fit_burst(&Sample { counts, start: None }, &FitOptions::default(), &Control::default()).unwrap().params;
+        assert!((found.base.burst - 0.9).abs() < 0.35 && (found.base.burst_days / 40.0 - 1.0).abs() < 0.3, "{found:?}");
+        assert!((found.purchase[0] - 0.8).abs() < 0.1 && found.lifetime[0].abs() < 0.15, "{found:?}");
     }
 
     #[test]
