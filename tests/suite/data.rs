@@ -91,15 +91,16 @@ fn total(predicted: &[f64], actual: &[f64], digits: usize) -> String {
 async fn cdnow_is_forecast_as_documented() {
     let (Some(sample), Some(all)) = (data("cdnow/cdnow_sample.csv"), data("cdnow/cdnow_master.csv")) else { return };
     let models = [
-        ("BG/NBD", "bg_nbd"),
-        ("MBG/NBD", "mbg_nbd"),
-        ("Pareto/NBD", "pareto_nbd"),
-        ("BG/BB, weeks", "bg_bb"),
-        ("`auto` = BG/NBD with burst", "auto"),
-        ("own rate so far", "naive_rate"),
-        ("nothing", "zero"),
+        ("BG/NBD", "bg_nbd", ""),
+        ("MBG/NBD", "mbg_nbd", ""),
+        ("Pareto/NBD", "pareto_nbd", ""),
+        ("BG/BB, weeks", "bg_bb", ", period = '7 days'"),
+        ("`auto` = BG/NBD with burst", "auto", ""),
+        ("the same with `first_order_value`", "bg_nbd_burst", ", covariates = 'first_order_value'"),
+        ("own rate so far", "naive_rate", ""),
+        ("nothing", "zero", ""),
     ];
-    let mut rows: Vec<String> = models.iter().map(|(name, _)| format!("| {name} |")).collect();
+    let mut rows: Vec<String> = models.iter().map(|(name, ..)| format!("| {name} |")).collect();
     for (path, user) in [(&sample, "sample_id"), (&all, "customer_id")] {
         let s = session(2, 8192).await;
         ask(&s, &format!("CREATE EXTERNAL TABLE cdnow STORED AS CSV LOCATION '{path}' OPTIONS ('format.has_header' 'true')")).await;
@@ -107,9 +108,8 @@ async fn cdnow_is_forecast_as_documented() {
         ask(&s, "SET tenure.as_of = '1997-09-30'").await;
         ask(&s, "SET tenure.discount_rate = 0").await;
         let mut asked = String::new();
-        for (_, model) in models {
-            let period = if model == "bg_bb" { ", period = '7 days'" } else { "" };
-            ask(&s, &format!("CREATE MODEL m_{model} WITH (model_type = '{model}'{period})")).await;
+        for (_, model, options) in models {
+            ask(&s, &format!("CREATE MODEL m_{model} WITH (model_type = '{model}'{options})")).await;
             asked += &format!(", expected_purchases(user_id, 273, 'm_{model}')");
         }
         let after = "SELECT user_id, count(DISTINCT ts) AS n, sum(amount) AS v FROM events WHERE ts > '1997-09-30' GROUP BY user_id";
@@ -121,7 +121,7 @@ async fn cdnow_is_forecast_as_documented() {
         }
         assert!(text(&s, "SELECT model_type FROM models() WHERE name = 'm_auto'").await.contains("bg_nbd_burst"));
         if path == &sample {
-            ask(&s, "CREATE MODEL m_bg_nbd_burst WITH (model_type = 'bg_nbd_burst')").await;
+            ask(&s, "CREATE OR REPLACE MODEL m_bg_nbd_burst WITH (model_type = 'bg_nbd_burst')").await;
             let mut covered = vec![];
             for model in ["bg_nbd", "pareto_nbd", "bg_nbd_burst"] {
                 let ends = format!(", clv_low(user_id, 273, 'm_{model}'), clv_high(user_id, 273, 'm_{model}')");
@@ -154,7 +154,7 @@ async fn online_retail_spend_is_forecast_as_documented() {
         ("`mbg_cnbd_k`", "mbg_cnbd_k"),
         ("`clv_linear` of that horizon", "clv_linear"),
     ];
-    let mut rows: Vec<String> = models.iter().map(|(name, _)| format!("| {name} |")).collect();
+    let mut rows: Vec<String> = models.iter().map(|(name, ..)| format!("| {name} |")).collect();
     for (cut, days) in [("2011-09-10", 90), ("2011-06-12", 180)] {
         ask(&s, &format!("SET tenure.as_of = '{}'", cut.replace("-10", "-09").replace("-12", "-11") + " 23:59:59.999")).await;
         let mut asked = String::new();
