@@ -9,7 +9,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, exec_err};
 
-use super::{KeyIndex, NO_CODE};
+use super::{Customers, NO_CODE};
 use crate::models::lifetime::Covariates;
 
 /// The covariates of every customer code.
@@ -23,12 +23,36 @@ pub struct UserCovariates {
 /// Values of a text column that have a column of their own.
 const MOST_CATEGORIES: usize = 50;
 
+/// A covariate that needs no column of `users`: ln(1 + value of the first purchase day), to the nearest quarter. It is known from the first day on, and does not
+/// change.
+pub const FIRST_ORDER_VALUE: &str = "first_order_value";
+const STEPS_A_UNIT: f64 = 4.0;
+
+/// [`FIRST_ORDER_VALUE`] by customer code. One that is not known counts as the mean of those who began on earlier days: nothing that came later tells.
+fn first_order_values(customers: &Customers) -> Vec<f64> {
+    let first_day = |code: usize| customers.history.of(code).days.first().map(|&day| (day, code));
+    let mut began: Vec<(i32, usize)> = (0..customers.len()).filter_map(first_day).collect();
+    began.sort_unstable();
+    let mut out = vec![0.0; customers.len()];
+    let (mut sum, mut known) = (0.0, 0);
+    for same_day in began.chunk_by(|a, b| a.0 == b.0) {
+        let mean = sum / f64::from(known.max(1));
+        for &(_, code) in same_day {
+            let value = customers.history.of(code).values().next().map(f64::from).filter(|v| v.is_finite());
+            let ln = value.map(|v| v.max(0.0).ln_1p());
+            out[code] = (STEPS_A_UNIT * ln.unwrap_or(mean)).round() / STEPS_A_UNIT;
+            (sum, known) = (sum + ln.unwrap_or(0.0), known + i32::from(ln.is_some()));
+        }
+    }
+    out
+}
+
 impl UserCovariates {
     /// From batches of (user_id, covariate, …). Text becomes a column of 0 and 1 for each of its values but the first, named `column=value`; a missing number is
     /// the mean of the others, a missing text is a value of its own, '(missing)'. `wanted` are the names a fitted model has: values it does not know are no
-    /// value of its.
-    pub fn new(keys: &KeyIndex, batches: &[RecordBatch], wanted: Option<&[String]>) -> Result<Self> {
-        let users = keys.len();
+    /// value of its. With `first_orders`, [`FIRST_ORDER_VALUE`] is one of them.
+    pub fn new(customers: &Customers, batches: &[RecordBatch], first_orders: bool, wanted: Option<&[String]>) -> Result<Self> {
+        let (keys, users) = (&customers.keys, customers.len());
         let mut columns: Vec<(String, Vec<f64>)> = vec![];
         let width = batches.first().map_or(0, RecordBatch::num_columns);
         let mut codes = vec![];
@@ -82,6 +106,9 @@ impl UserCovariates {
             } else {
                 return exec_err!("covariate {name} of users is of type {kind}: a number, a boolean or a text is needed");
             }
+        }
+        if first_orders {
+            columns.push((FIRST_ORDER_VALUE.to_owned(), first_order_values(customers)));
         }
         if let Some(wanted) = wanted {
             let mut known: BTreeMap<String, Vec<f64>> = columns.into_iter().collect();

@@ -14,7 +14,7 @@ use super::pin::{Pin, Versioned, blocking};
 use super::prelude::fit_error;
 use super::spec::{ArgKind, Argument, Form, FunctionSpec};
 use crate::events::EventColumn;
-use crate::features::{Context, FIRST_ORDER_VALUE, Purchasers};
+use crate::features::{Context, Purchasers};
 use crate::models::lifetime::{Counts, Interval, Lifetime};
 use crate::models::{Control, ModelError};
 
@@ -119,27 +119,22 @@ pub async fn intervals(pin: &dyn Pin, args: &CallArgs, figure: fn(Interval) -> f
 
 /// What a model with covariates needs besides the purchases.
 pub async fn context(pin: &dyn Pin, fitted: &Versioned<Lifetime>) -> Result<Arc<Context>> {
-    let wanted = fitted.model.purchases.covariates();
-    let mut columns: Vec<&str> = wanted.iter().map(|name| name.split_once('=').map_or(name.as_str(), |(column, _)| column)).collect();
-    columns.dedup();
-    let days = fitted.model.purchases.calendar().join(", ");
-    let read = known_besides(pin, &columns, Some(wanted), &days);
+    let read = async {
+        let mut out = Context::default();
+        let wanted = fitted.model.purchases.covariates();
+        if !wanted.is_empty() {
+            let column = |name: &'_ String| name.split_once('=').map_or(name.as_str(), |(column, _)| column).to_owned();
+            let mut columns: Vec<String> = wanted.iter().map(column).collect();
+            columns.dedup();
+            out.users = Some(pin.covariates(&columns.join(", "), Some(wanted)).await?);
+        }
+        let days = fitted.model.purchases.calendar();
+        if !days.is_empty() {
+            out.calendar = Some(pin.calendar(&days.join(", ")).await?);
+        }
+        Ok(out)
+    };
     pin.memo().get(format!("context {}", label(fitted)), read).await
-}
-
-/// Covariates by the names of their columns, and those of the calendar. `wanted` are the names that a fitted model has of the former, one for each value of a
-/// text.
-pub async fn known_besides(pin: &dyn Pin, columns: &[&str], wanted: Option<&[String]>, calendar: &str) -> Result<Context> {
-    let (own, of_users): (Vec<&str>, Vec<&str>) = columns.iter().partition(|name| **name == FIRST_ORDER_VALUE);
-    let mut out = Context { first_order_value: !own.is_empty(), ..Context::default() };
-    if !of_users.is_empty() {
-        let wanted: Option<Vec<String>> = wanted.map(|names| names.iter().filter(|name| *name != FIRST_ORDER_VALUE).cloned().collect());
-        out.users = Some(pin.covariates(&of_users.join(", "), wanted.as_deref()).await?);
-    }
-    if !calendar.is_empty() {
-        out.calendar = Some(pin.calendar(calendar).await?);
-    }
-    Ok(out)
 }
 
 /// The error of a value function on events without an amount.

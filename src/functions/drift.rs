@@ -73,12 +73,12 @@ impl RelationFunction for Drift {
                 &frame.table
             }
         };
+        // What a query does not give is known of none of its rows.
+        let unknown = Values::Number(vec![f64::NAN; table.rows]);
         let mut moved: Vec<Moved> = vec![];
         for (feature, reference) in &fitted.model.reference.features {
             let encoded = fitted.model.encoder.features.iter().find(|f| f.name == *feature);
             let Some(encoded) = encoded else { continue };
-            // What a query does not give is known of none of its rows.
-            let unknown = Values::Number(vec![f64::NAN; table.rows]);
             let now = encoded.read(table.get(feature).unwrap_or(&unknown));
             moved.push(compare(feature, reference, &Sample::of(&now)));
         }

@@ -79,7 +79,7 @@ mod what_if;
 
 pub use args::CallArgs;
 pub use clv_sum::{ClvSum, as_unbound_clv_sum};
-pub use common::{context, known_besides};
+pub use common::context;
 pub use customer::{Bound, CustomerFunction, CustomerUdf, Kernel, as_customer_udf};
 pub use label_metrics::aggregates as label_metrics;
 pub use list_similarity::similarities as list_similarities;

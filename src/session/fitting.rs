@@ -13,7 +13,7 @@ use super::pin::QueryPin;
 use super::supervised;
 use crate::events::Snapshot;
 use crate::features::Context;
-use crate::functions::{Pin, Versioned, blocking, fit_error, known_besides};
+use crate::functions::{Pin, Versioned, blocking, fit_error};
 use crate::models::lifetime::Lifetime;
 use crate::models::recommend::{ItemModel, POPULARITY};
 use crate::models::segment::Rfm;
@@ -240,8 +240,14 @@ async fn from_events(
 
 /// What a model with these options is fitted to besides the purchases.
 pub async fn context(pin: &dyn Pin, options: &Options) -> Result<Context> {
-    let columns: Vec<&str> = options.get("covariates").split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    known_besides(pin, &columns, None, options.get("calendar")).await
+    let mut out = Context::default();
+    if !options.get("covariates").is_empty() {
+        out.users = Some(pin.covariates(options.get("covariates"), None).await?);
+    }
+    if !options.get("calendar").is_empty() {
+        out.calendar = Some(pin.calendar(options.get("calendar")).await?);
+    }
+    Ok(out)
 }
 
 /// What the tournament says of its choice, where it is not the first type or there is nothing to say.

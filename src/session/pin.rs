@@ -27,7 +27,7 @@ use super::supervised;
 use crate::config::TenureConfig;
 use crate::events::{Snapshot, time_text};
 use crate::features::{
-    Activity, Categories, Customers, DAY_US, Frame, ITEMS, Interactions, OrderBaskets, UserCovariates, calendar, day_of,
+    Activity, Categories, Customers, DAY_US, FIRST_ORDER_VALUE, Frame, ITEMS, Interactions, OrderBaskets, UserCovariates, calendar, day_of,
 };
 use crate::functions::{
     ArgKind, Backtested, Bound, CUSTOMER_FUNCTIONS, CallArgs, Margins, Measured, Memo, Pin, Versioned, blocking, context, fit_error,
@@ -318,17 +318,21 @@ impl Pin for QueryPin {
 
     async fn covariates(&self, names: &str, wanted: Option<&[String]>) -> Result<UserCovariates> {
         let customers = self.customers().await?;
+        let names = names.split(',').map(str::trim).filter(|n| !n.is_empty());
+        let (own, of_users): (Vec<&str>, Vec<&str>) = names.partition(|n| *n == FIRST_ORDER_VALUE);
         let ctx = SessionContext::new_with_state(self.state.clone());
         let read = async {
+            if of_users.is_empty() {
+                return Ok(vec![]);
+            }
             let table = ctx.table(USERS).await?;
             refuse_calls(table.logical_plan(), USERS)?;
-            let names = std::iter::once(USER_ID).chain(names.split(',').map(str::trim).filter(|n| !n.is_empty()));
-            table.select(names.map(ident).collect::<Vec<_>>())?.collect().await
+            table.select(std::iter::once(&USER_ID).chain(&of_users).map(|n| ident(*n)).collect::<Vec<_>>())?.collect().await
         };
-        let batches = read
-            .await
-            .or_else(|e| plan_err!("covariates = '{names}': columns of '{USERS}' are needed: {}", e.find_root().strip_backtrace()))?;
-        UserCovariates::new(&customers.keys, &batches, wanted)
+        let batches = read.await.or_else(|e| {
+            plan_err!("covariates = '{}': columns of '{USERS}' are needed: {}", of_users.join(", "), e.find_root().strip_backtrace())
+        })?;
+        UserCovariates::new(&customers, &batches, !own.is_empty(), wanted)
     }
 
     async fn calendar(&self, names: &str) -> Result<Calendar> {
