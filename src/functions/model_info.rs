@@ -44,7 +44,7 @@ fn schema() -> SchemaRef {
 
 /// What a supervised model is made of: its calibration, and every feature with its SQL, missing share, mean and encoding.
 fn described(model: &Supervised) -> Vec<(&'static str, String, Option<String>)> {
-    let mut rows = vec![("model", "calibration".into(), Some(format!("{:?}", model.calibration.kind()).to_lowercase()))];
+    let mut rows = vec![("model", "calibration".into(), Some(model.calibration.to_string()))];
     if let Some([no, yes]) = &model.classes {
         rows.push(("model", "classes".into(), Some(format!("0 = {no}, 1 = {yes}"))));
     }

@@ -1,4 +1,4 @@
-//! Making probabilities mean what they say: a monotone function from scores to probabilities, fitted on rows that the model has not learned from.
+//! Making predictions mean what they say: a monotone function of scores, fitted on rows that the model has not learned from. Of probabilities:
 //!
 //! * Platt (1999), "Probabilistic outputs for support vector machines": P(y = 1 | f) = 1 / (1 + exp(−(a·f + b))), f the log-odds of the prediction. Labels are drawn to
 //!   (n₊ + 1)/(n₊ + 2) and 1/(n₋ + 2), so that a and b are finite whatever the labels; Newton's method as in Lin, Lin & Weng (2007), "A note on Platt's probabilistic
@@ -8,8 +8,13 @@
 //!   constant beyond. Rows of equal scores are one, of their mean label. Where all labels of the first step are 0, or all of the last are 1, of n rows, its value is
 //!   1/(n + 2) or (n + 1)/(n + 2), but no further in than its neighbour: log-loss stays finite. Within a step and beyond the ends answers rise with the score by less
 //!   than 2·10⁻⁹ in all, so that what was ranked stays ranked.
+//!
+//! Of a number, a line: the level of its season, or its median ([`super::median`]). Where that is 0, answers rise by 10⁻⁹ of the prediction, for the same reason.
+
+use std::fmt;
 
 use super::Link;
+use super::median::Median;
 use crate::models::{Column, ModelError, Part, part};
 
 /// The ways there are.
@@ -18,9 +23,11 @@ pub enum CalibrationKind {
     None,
     Platt,
     Isotonic,
+    /// Of a number, to its median.
+    Linear,
 }
 
-/// From a score, on the scale of the model's link, to a probability.
+/// From a score, on the scale of the model's link, to a probability or a number.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Calibration {
     /// The prediction as it is.
@@ -29,6 +36,8 @@ pub enum Calibration {
     Platt { a: f64, b: f64 },
     /// Scores, ascending, and their probabilities, never falling and within (0, 1).
     Isotonic { x: Vec<f64>, y: Vec<f64> },
+    /// Of a number: slope (not negative) and intercept on the prediction; not below 0 where it is `censored`.
+    Linear { slope: f64, intercept: f64, censored: bool },
 }
 
 /// Log-odds are kept within this: those of the least probability there is.
@@ -48,7 +57,7 @@ const RANKED: f64 = 1e-9;
 const EQUAL: f64 = 1e-15;
 
 impl Calibration {
-    /// From the scores of a model and 0/1 labels, parallel. Probabilities are scores of [`Link::Identity`], log-odds of [`Link::Logit`].
+    /// From the scores of a model and labels, parallel, which are 0/1 but for `Linear`. Probabilities are scores of [`Link::Identity`], log-odds of [`Link::Logit`].
     ///
     /// # Errors
     /// `TooLittleData` without rows.
@@ -60,6 +69,11 @@ impl Calibration {
         }
         Ok(match kind {
             CalibrationKind::None => Self::None,
+            CalibrationKind::Linear => {
+                let Median { slope, intercept, censored } =
+                    Median::fit(&scores.iter().map(|s| link.inverse(*s)).collect::<Vec<_>>(), labels);
+                Self::Linear { slope, intercept, censored }
+            }
             CalibrationKind::Platt => platt(&scores.iter().map(|s| log_odds(link, *s)).collect::<Vec<_>>(), labels),
             CalibrationKind::Isotonic => isotonic(scores, labels),
         })
@@ -77,16 +91,8 @@ impl Calibration {
         Self::Platt { a: 1.0, b: f64::midpoint(low, high) }
     }
 
-    pub fn kind(&self) -> CalibrationKind {
-        match self {
-            Self::None => CalibrationKind::None,
-            Self::Platt { .. } => CalibrationKind::Platt,
-            Self::Isotonic { .. } => CalibrationKind::Isotonic,
-        }
-    }
-
-    /// The probability of a score; of a higher score never a lower one. `link` is that of the fit.
-    pub fn probability(&self, link: Link, score: f64) -> f64 {
+    /// The probability or number of a score; of a higher score never a lower one. `link` is that of the fit.
+    pub fn prediction(&self, link: Link, score: f64) -> f64 {
         match self {
             Self::None => link.inverse(score),
             Self::Platt { a, b } => Link::Logit.inverse((a * log_odds(link, score) + b).clamp(-MOST_ANSWERED, MOST_ANSWERED)),
@@ -106,6 +112,16 @@ impl Calibration {
                 };
                 step + rank
             }
+            Self::Linear { slope, intercept, censored } => {
+                let p = link.inverse(score);
+                let line = slope * p + intercept;
+                let answer = match (*censored, *slope == 0.0) {
+                    (true, _) => line.max(0.0) + RANKED * p.max(0.0),
+                    (false, true) => line + RANKED * p,
+                    (false, false) => line,
+                };
+                answer.clamp(f64::MIN, f64::MAX)
+            }
         }
     }
 
@@ -116,6 +132,10 @@ impl Calibration {
             Self::Isotonic { x, y } => {
                 ("isotonic", Some(Part::new(ISOTONIC, vec![("x", Column::F64(x.clone())), ("y", Column::F64(y.clone()))])))
             }
+            Self::Linear { slope, intercept, censored } => {
+                let row = [("slope", *slope), ("intercept", *intercept), ("censored", f64::from(u8::from(*censored)))];
+                ("linear", Some(Part::row(LINEAR, &row)))
+            }
         };
         std::iter::once(Part::new(TABLE, vec![("kind", Column::Text(vec![name.into()]))])).chain(table).collect()
     }
@@ -123,7 +143,7 @@ impl Calibration {
     /// Reads what [`Calibration::to_parts`] wrote.
     ///
     /// # Errors
-    /// `Damaged` unless it is a monotone function into (0, 1).
+    /// `Damaged` unless it is a monotone function, of a probability into (0, 1).
     pub fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
         match part(parts, TABLE)?.text("kind")? {
             [kind] if kind == "none" => Ok(Self::None),
@@ -144,7 +164,28 @@ impl Calibration {
                     Err(ModelError::Damaged(format!("steps that do not rise within 0 and 1 in table '{ISOTONIC}'")))
                 }
             }
+            [kind] if kind == "linear" => {
+                let table = part(parts, LINEAR)?;
+                match table.number("slope")? {
+                    slope if slope < 0.0 => {
+                        Err(ModelError::Damaged(format!("slope = {slope} in table '{LINEAR}', which must not be negative")))
+                    }
+                    slope => Ok(Self::Linear { slope, intercept: table.number("intercept")?, censored: table.number("censored")? != 0.0 }),
+                }
+            }
             kind => Err(ModelError::Damaged(format!("kind = {kind:?} in table '{TABLE}'"))),
+        }
+    }
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => write!(f, "none"),
+            Self::Platt { .. } => write!(f, "platt"),
+            Self::Isotonic { .. } => write!(f, "isotonic"),
+            Self::Linear { slope, intercept, censored: false } => write!(f, "linear: {slope:.4} · prediction + {intercept:.4}"),
+            Self::Linear { slope, intercept, censored: true } => write!(f, "linear: max(0, {slope:.4} · prediction + {intercept:.4})"),
         }
     }
 }
@@ -152,6 +193,7 @@ impl Calibration {
 const TABLE: &str = "calibration";
 const PLATT: &str = "calibration_platt";
 const ISOTONIC: &str = "calibration_isotonic";
+const LINEAR: &str = "calibration_linear";
 
 /// The log-odds of a prediction, of 0 and 1 too.
 fn log_odds(link: Link, score: f64) -> f64 {
@@ -296,7 +338,7 @@ mod tests {
         assert!((a - 0.5905897119379266).abs() < 1e-7 && (b + 0.10125384408476351).abs() < 1e-7, "{a} {b}");
         let odds = P.map(|p| (p / (1.0 - p)).ln());
         let of_odds = Calibration::fit(CalibrationKind::Platt, Link::Logit, &odds, &Y).unwrap();
-        assert!((of_odds.probability(Link::Logit, odds[2]) - Calibration::Platt { a, b }.probability(Link::Identity, P[2])).abs() < 1e-12);
+        assert!((of_odds.prediction(Link::Logit, odds[2]) - Calibration::Platt { a, b }.prediction(Link::Identity, P[2])).abs() < 1e-12);
     }
 
     /// scikit-learn's IsotonicRegression(out_of_bounds='clip'), but for the ends: 0 of one row is 1/3, 1 of one row is 2/3 and no less than the step before.
@@ -310,10 +352,10 @@ mod tests {
         assert_eq!(c, Calibration::Isotonic { x: xs, y: ys });
         let expected = [(0.0, third), (0.42, third), (0.55, 0.5416666666666669), (0.65, 0.75), (7.0, 0.75)];
         for (at, expected) in expected {
-            assert!((c.probability(Link::Identity, at) - expected).abs() <= RANKED, "{at}");
+            assert!((c.prediction(Link::Identity, at) - expected).abs() <= RANKED, "{at}");
         }
         // What is ranked stays ranked.
-        let of = |at: f64| c.probability(Link::Identity, at);
+        let of = |at: f64| c.prediction(Link::Identity, at);
         assert!([0.01, 0.05, 0.1, 0.2, 0.21, 0.3, 0.5, 0.6, 0.61, 0.8, 0.9, 0.91, 0.99].windows(2).all(|w| of(w[0]) < of(w[1])));
     }
 
@@ -328,7 +370,7 @@ mod tests {
             for (i, score) in x.iter().enumerate() {
                 let mean = |a: usize, b: usize| y[a..=b].iter().sum::<f64>() / (b - a + 1) as f64;
                 let value = (0..=i).map(|a| (i..25).map(|b| mean(a, b)).fold(f64::MAX, f64::min)).fold(0.0, f64::max);
-                let got = c.probability(Link::Logit, *score);
+                let got = c.prediction(Link::Logit, *score);
                 assert!(value == 0.0 || value == 1.0 || (got - value).abs() <= RANKED, "{got} against {value}");
             }
         }
@@ -347,14 +389,24 @@ mod tests {
         for kind in [CalibrationKind::None, CalibrationKind::Platt, CalibrationKind::Isotonic] {
             for y in &labels {
                 let c = Calibration::fit(kind, Link::Logit, &huge, y).unwrap();
-                assert_eq!((Calibration::from_parts(&c.to_parts()).unwrap(), c.kind()), (c.clone(), kind));
+                assert_eq!(Calibration::from_parts(&c.to_parts()).unwrap(), c);
                 let at = [f64::MIN, -1e305, -5.0, -1.0, 0.0, 0.5, 3.0, 50.0, 1e301, f64::MAX];
-                let p = at.map(|s| c.probability(Link::Logit, s));
+                let p = at.map(|s| c.prediction(Link::Logit, s));
                 assert!(p.is_sorted() && p.iter().all(|p| (0.0..=1.0).contains(p)), "{kind:?} {y:?} {p:?}");
                 assert!(kind == CalibrationKind::None || p.iter().all(|p| *p > 0.0 && *p < 1.0));
             }
         }
-        assert!((fit(CalibrationKind::Isotonic, &[0.5], &[1.0]).probability(Link::Identity, 0.1) - 2.0 / 3.0).abs() <= RANKED);
+        for y in [&labels[0][..], &huge] {
+            let c = Calibration::fit(CalibrationKind::Linear, Link::Identity, &huge, y).unwrap();
+            assert_eq!(Calibration::from_parts(&c.to_parts()).unwrap(), c);
+            let at = [f64::MIN, -1e305, -5.0, -1.0, 0.0, 0.5, 3.0, 50.0, 1e301, f64::MAX];
+            let p = at.map(|s| c.prediction(Link::Identity, s));
+            assert!(p.is_sorted() && p.iter().all(|p| p.is_finite()), "{c}: {p:?}");
+        }
+        let c = Calibration::Linear { slope: 2.0, intercept: -3.0, censored: true };
+        let p = [-1.0, 0.5, 1.0, 2.0].map(|s| c.prediction(Link::Identity, s));
+        assert!(p[0] == 0.0 && 0.0 < p[1] && p[1] < p[2] && p[2] < 2e-9 && (p[3] - 1.0).abs() < 1e-8, "what is ranked stays ranked: {p:?}");
+        assert!((fit(CalibrationKind::Isotonic, &[0.5], &[1.0]).prediction(Link::Identity, 0.1) - 2.0 / 3.0).abs() <= RANKED);
         assert!(Calibration::fit(CalibrationKind::Platt, Link::Logit, &[], &[]).is_err());
         let damaged = |x: Vec<f64>, y: Vec<f64>| {
             let mut parts = Calibration::Isotonic { x: vec![0.0], y: vec![0.5] }.to_parts();

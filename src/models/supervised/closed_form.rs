@@ -1,48 +1,77 @@
-//! `model_type = 'closed_form'`: what a buy-till-you-die model says itself, P(no purchase within the window) by BG/NBD, to be calibrated and compared like any
-//! other model.
+//! `model_type = 'closed_form'`: what a buy-till-you-die model says itself, P(no purchase within the window) by BG/NBD or what is spent in it by BG/NBD and
+//! gamma-gamma, to be calibrated and compared like any other model.
 
 use std::sync::Arc;
 
-use super::{Contributions, Link, Matrix, Predictor};
+use super::{Contributions, Link, Matrix, Predictor, Task, Training};
 use crate::models::{Control, Make, ModelError, ModelType, Part, part};
 
 /// `model_type = 'closed_form'`.
 pub static CLOSED_FORM: ModelType = ModelType {
     name: "closed_form",
-    about: "churn only: the probability of no purchase within the window by BG/NBD, fitted as of each cut-off",
+    about: "churn and spend only: the probability of no purchase within the window by BG/NBD, or what is spent in it by BG/NBD and gamma-gamma, fitted as of each cut-off",
     options: &[],
     in_auto: true,
     baseline: false,
     make: Make::Supervised {
-        fit: |training, _, _| match &training.x.columns[..] {
-            [p] if p.iter().all(|p| p.is_nan() || (0.0..=1.0).contains(p)) => {
-                let rate = training.y.iter().sum::<f64>() / training.y.len().max(1) as f64;
-                Ok(Arc::new(ClosedForm { rate }))
-            }
-            _ => Err(ModelError::TooLittleData(CHURN_ONLY.into())),
-        },
-        read: |parts| Ok(Arc::new(ClosedForm { rate: part(parts, "closed_form")?.number("rate")? })),
+        fit: |training, _, _| Ok(Arc::new(ClosedForm::fit(training)?)),
+        read: |parts| Ok(Arc::new(ClosedForm::from_parts(parts)?)),
     },
 };
 
 /// The error of any other label.
-pub const CHURN_ONLY: &str =
-    "closed_form foretells churn only: PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0, without TRANSFORM";
+pub const FORESEEN_ONLY: &str = "closed_form foretells churn and spend only: PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0, or PREDICT sum(amount), \
+     without TRANSFORM";
 
-/// The feature it is.
-pub const CLOSED_FORM_FEATURE: &str = "bg_nbd_churn";
-
+/// One column, as it is.
 #[derive(Debug)]
 struct ClosedForm {
-    /// Of who has no such probability: the label's share in training.
-    rate: f64,
+    column: usize,
+    width: usize,
+    /// Of who has no such value: the mean label in training.
+    unknown: f64,
+    /// Whether it is a probability.
+    probability: bool,
 }
 
+const NAME: &str = "closed_form";
+
 impl ClosedForm {
+    /// # Errors
+    /// A label of which no column is a forecast.
+    fn fit(training: Training<'_>) -> Result<Self, ModelError> {
+        let probability = training.task == Task::Classification;
+        let of = |column: usize| {
+            training.x.columns.get(column).filter(|p| !probability || p.iter().all(|p| p.is_nan() || (0.0..=1.0).contains(p)))
+        };
+        match training.forecast.and_then(|column| Some((column, of(column)?))) {
+            Some((column, _)) => Ok(Self {
+                column,
+                width: training.x.columns.len(),
+                unknown: training.y.iter().sum::<f64>() / training.y.len().max(1) as f64,
+                probability,
+            }),
+            None => Err(ModelError::Option { option: "model_type".into(), given: NAME.into(), allowed: FORESEEN_ONLY.into() }),
+        }
+    }
+
+    fn from_parts(parts: &[Part]) -> Result<Self, ModelError> {
+        let row = part(parts, NAME)?;
+        let (column, width) = (row.number("column")?, row.number("width")?);
+        if !(0.0 <= column && column < width && width <= f64::from(u32::MAX)) {
+            return Err(ModelError::Damaged(format!("column {column} of {width} in table '{NAME}'")));
+        }
+        let probability = row.number("probability")? != 0.0;
+        Ok(Self { column: column as usize, width: width as usize, unknown: row.number("unknown")?, probability })
+    }
+
     fn of(&self, x: &Matrix) -> Result<Vec<f64>, ModelError> {
-        match &x.columns[..] {
-            [p] => Ok(p.iter().map(|p| if p.is_nan() { self.rate } else { p.clamp(0.0, 1.0) }).collect()),
-            columns => Err(ModelError::Damaged(format!("closed_form has one column, not {}", columns.len()))),
+        let (least, most) = if self.probability { (0.0, 1.0) } else { (f64::MIN, f64::MAX) };
+        match x.columns.get(self.column) {
+            Some(p) if x.columns.len() == self.width => {
+                Ok(p.iter().map(|p| if p.is_nan() { self.unknown } else { p.clamp(least, most) }).collect())
+            }
+            _ => Err(ModelError::Damaged(format!("{NAME} has {} columns, not {}", self.width, x.columns.len()))),
         }
     }
 }
@@ -57,18 +86,22 @@ impl Predictor for ClosedForm {
     }
 
     fn contributions(&self, x: &Matrix, _: &Control) -> Result<Contributions, ModelError> {
-        Ok(Contributions { baseline: self.rate, width: 1, values: self.of(x)?.into_iter().map(|p| p - self.rate).collect() })
+        let mut values = vec![0.0; x.rows * self.width];
+        self.of(x)?.into_iter().enumerate().for_each(|(row, p)| values[row * self.width + self.column] = p - self.unknown);
+        Ok(Contributions { baseline: self.unknown, width: self.width, values })
     }
 
     fn importance(&self) -> Vec<f64> {
-        vec![1.0]
+        (0..self.width).map(|column| f64::from(u8::from(column == self.column))).collect()
     }
 
     fn parameters(&self, _: &[String]) -> Vec<(String, f64)> {
-        vec![("rate".into(), self.rate)]
+        vec![("unknown".into(), self.unknown)]
     }
 
     fn to_parts(&self) -> Vec<Part> {
-        vec![Part::row("closed_form", &[("rate", self.rate)])]
+        let probability = f64::from(u8::from(self.probability));
+        let row = [("column", self.column as f64), ("width", self.width as f64), ("unknown", self.unknown), ("probability", probability)];
+        vec![Part::row(NAME, &row)]
     }
 }

@@ -327,7 +327,7 @@ mod tests {
     const PARAMS: TreeParams = TreeParams { max_depth: 4, min_samples_leaf: 4, min_samples_split: 2, ccp_alpha: 0.0, smoothing: 0.0 };
 
     fn fit(x: &Matrix, y: &[f64], task: Task, params: TreeParams) -> TreeEnsemble {
-        super::fit(Training { x, y, task, levels: &[] }, &params, &Control::default()).unwrap()
+        super::fit(Training { x, y, task, levels: &[], forecast: None }, &params, &Control::default()).unwrap()
     }
 
     fn uniform(n: usize, mut state: u64) -> Vec<f64> {
@@ -480,7 +480,9 @@ mod tests {
         }
         let options = Options::new(&DECISION_TREE, &[]).unwrap();
         let Make::Supervised { fit, read } = DECISION_TREE.make else { panic!("not supervised") };
-        let tree = fit(Training { x: &x, y: &label, task: Task::Classification, levels: &[] }, &options, &Control::default()).unwrap();
+        let tree =
+            fit(Training { x: &x, y: &label, task: Task::Classification, levels: &[], forecast: None }, &options, &Control::default())
+                .unwrap();
         // 45 rows of each label; k + b of n + 1.
         assert_eq!(tree.scores(&x, &Control::default()).unwrap()[0], 0.5 / 46.0);
         let parts = tree.to_parts();

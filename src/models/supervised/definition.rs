@@ -47,6 +47,16 @@ impl Definition {
         }
     }
 
+    /// The feature that is a buy-till-you-die model's own forecast of the label, where there is one: of churn, and of what is spent.
+    pub fn forecast(&self) -> Option<&'static str> {
+        let Self::Window { label, .. } = self else { return None };
+        let squeezed: String = label.to_lowercase().split_whitespace().collect();
+        match &squeezed[..] {
+            "sum(amount)" | "sum(amount)filter(whereevent_type='purchase')" => Some("bg_nbd_value"),
+            _ => self.is_churn().filter(|churn| *churn).map(|_| "bg_nbd_churn"),
+        }
+    }
+
     pub fn transform(&self) -> Option<&NamedSql> {
         match self {
             Self::Window { transform, .. } | Self::Query { transform, .. } => transform.as_ref(),

@@ -423,7 +423,10 @@ mod tests {
     }
 
     fn scores(x: &Matrix, y: &[f64], task: Task, params: &GbtParams) -> Vec<f64> {
-        fit(Training { x, y, task, levels: &[] }, params, &Control::default()).unwrap().scores(x, &Control::default()).unwrap()
+        fit(Training { x, y, task, levels: &[], forecast: None }, params, &Control::default())
+            .unwrap()
+            .scores(x, &Control::default())
+            .unwrap()
     }
 
     fn labels(z: &[f64]) -> Vec<f64> {
@@ -469,7 +472,7 @@ mod tests {
             ),
         ];
         for (y, task, params, expected, contributions) in cases {
-            let model = fit(Training { x: &x, y: &y, task, levels: &[] }, &params, &Control::default()).unwrap();
+            let model = fit(Training { x: &x, y: &y, task, levels: &[], forecast: None }, &params, &Control::default()).unwrap();
             let found = model.scores(&x, &Control::default()).unwrap();
             for (f, e) in found.iter().zip(expected) {
                 assert!((f - e).abs() < 1e-5 * e.abs().max(1.0), "{task:?}: {f} against {e}");
@@ -499,7 +502,8 @@ mod tests {
     fn learns_nothing_from_noise_and_stops_early() {
         let (x, y) = noise(3_000, 5, 4);
         let params = GbtParams { max_iterations: 100, early_stopping: 5, ..PEER };
-        let model = fit(Training { x: &x, y: &y, task: Task::Classification, levels: &[] }, &params, &Control::default()).unwrap();
+        let model =
+            fit(Training { x: &x, y: &y, task: Task::Classification, levels: &[], forecast: None }, &params, &Control::default()).unwrap();
         assert!(model.trees.len() < 20, "{} trees", model.trees.len());
         let (x, y) = noise(3_000, 5, 5);
         let scores = model.scores(&x, &Control::default()).unwrap();
@@ -521,7 +525,7 @@ mod tests {
         assert_eq!(scores(&Matrix { rows: 2, columns: vec![] }, &[1.0, 3.0], Task::Regression, &one), [2.0, 2.0]);
         let refused = |x: &Matrix, y: &[f64], task: Task| {
             let tweedie = GbtParams { objective: Objective::Tweedie, ..PEER };
-            fit(Training { x, y, task, levels: &[] }, &tweedie, &Control::default()).unwrap_err().to_string()
+            fit(Training { x, y, task, levels: &[], forecast: None }, &tweedie, &Control::default()).unwrap_err().to_string()
         };
         assert!(refused(&Matrix::default(), &[], Task::Regression).contains("no rows"));
         assert!(refused(&wild, &[1.0, -2.0, 0.0, 0.0], Task::Regression).contains("-2"));

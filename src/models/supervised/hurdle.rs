@@ -5,13 +5,8 @@
 //!
 //! ```text
 //! p = 1/(1 + e^−a(z)),   ln y | y > 0, z ~ Normal(b(z), s²)
-//! mean   = p·exp(b + s²/2)
-//! median = exp(b + s·Φ⁻¹(1 − 1/(2p))) where p > ½, else 0
+//! E y = p·exp(b + s²/2)
 //! ```
-//!
-//! Means add up to about the total of training rows. The median is what minimises the mean absolute error: where most labels are 0 it is 0 for most rows,
-//! its total is far too low, and rows
-//! that are equally 0 are not ordered.
 //!
 //! Contributions are on the scale of the prediction F: Aumann & Shapley (1974), "Values of non-atomic games", along the straight line from
 //! the mean row to the row,
@@ -29,7 +24,6 @@ use super::quadrature::gauss_legendre;
 use super::scaling::{Scaling, TRANSFORM};
 use super::tweedie_reg::LN_ABOVE_LARGEST;
 use super::{Contributions, Link, Matrix, Predictor, Training};
-use crate::models::lifetime::normal_quantile;
 use crate::models::{Allowed, Control, Make, ModelError, ModelType, OptionSpec, Options, Part, part};
 
 const NAME: &str = "hurdle";
@@ -51,12 +45,6 @@ pub static HURDLE: ModelType = ModelType {
             allowed: Allowed::Number { least: 0.0, most: 1e12 },
             about: "penalty of how much it is, as of linear_reg",
         },
-        OptionSpec {
-            name: "predict",
-            default: "mean",
-            allowed: Allowed::OneOf(&["mean", "median"]),
-            about: "'mean' has the right total; 'median' has the least absolute error and is 0 wherever 0 is likelier than not",
-        },
         TRANSFORM,
     ],
     in_auto: true,
@@ -76,7 +64,6 @@ struct Hurdle {
     deviation: f64,
     /// The logarithm of a label above 0 is predicted no higher.
     ln_most: f64,
-    median: bool,
 }
 
 impl Hurdle {
@@ -108,7 +95,6 @@ impl Hurdle {
             amount,
             deviation: variance.sqrt(),
             ln_most: logs.iter().copied().fold(f64::MIN, f64::max) + LN_ABOVE_LARGEST,
-            median: options.is("predict", "median"),
         })
     }
 
@@ -120,27 +106,16 @@ impl Hurdle {
             return Err(ModelError::Damaged(format!("the two halves of table '{NAME}' do not fit each other")));
         }
         let ln_most = row.number("ln_most")?.min(709.0);
-        Ok(Self { above, amount, deviation, ln_most, median: row.number("median")? != 0.0 })
+        Ok(Self { above, amount, deviation, ln_most })
     }
 
     /// The prediction F, ∂F/∂a and ∂F/∂b.
     fn at(&self, a: f64, b: f64) -> (f64, f64, f64) {
         let p = Link::Logit.inverse(a);
         let s = self.deviation;
-        let (ln, factor, by_a) = if self.median {
-            if p <= 0.5 {
-                return (0.0, 0.0, 0.0);
-            }
-            let u = normal_quantile((1.0 - 0.5 / p).max(f64::MIN_POSITIVE));
-            // du/dp = 1/(2p²·φ(u)), dp/da = p(1 − p).
-            (b + s * u, 1.0, s * (1.0 - p) / (2.0 * p) * (0.5 * u * u).exp() * (2.0 * std::f64::consts::PI).sqrt())
-        } else {
-            (b + 0.5 * s * s, p, 1.0 - p)
-        };
-        let value = factor * ln.min(self.ln_most).exp();
-        let free = f64::from(u8::from(ln < self.ln_most));
-        let by_a = if self.median { by_a * free } else { by_a };
-        (value, value * by_a, value * free)
+        let ln = b + 0.5 * s * s;
+        let value = p * ln.min(self.ln_most).exp();
+        (value, value * (1.0 - p), if ln < self.ln_most { value } else { 0.0 })
     }
 
     /// A row's addends to a and b become, in the place of the latter, its contributions.
@@ -148,26 +123,19 @@ impl Hurdle {
         let (a, b): (f64, f64) = (of_a.iter().sum(), of_b.iter().sum());
         let on_line = |t: f64| self.at(self.above.intercept + t * a, self.amount.intercept + t * b);
         let change = on_line(1.0).0 - on_line(0.0).0;
-        // A median is 0 where a is not above 0.
-        let turn = (-self.above.intercept / a).clamp(0.0, 1.0);
-        let (from, to) = match (self.median && a != 0.0, a > 0.0) {
-            (false, _) => (0.0, 1.0),
-            (true, true) => (turn, 1.0),
-            (true, false) => (0.0, turn),
-        };
-        let panels = ((a.abs() + b.abs()) * (to - from) / PANEL).ceil().clamp(1.0, MOST_PANELS);
-        let width = (to - from) / panels;
+        let panels = ((a.abs() + b.abs()) / PANEL).ceil().clamp(1.0, MOST_PANELS);
+        let width = 1.0 / panels;
         let (mut by_a, mut by_b) = (0.0, 0.0);
         let mut panel = 0.0;
         while panel < panels {
             for (place, weight) in places.iter().zip(weights) {
-                let (_, slope_a, slope_b) = on_line(from + (panel + place) * width);
+                let (_, slope_a, slope_b) = on_line((panel + place) * width);
                 by_a += slope_a * weight * width;
                 by_b += slope_b * weight * width;
             }
             panel += 1.0;
         }
-        // ∂F/∂b has no pole, and what it leaves of the change is a's.
+        // Far from the mean row panels are too long for the rule: what moves b leaves of the change is a's.
         if a.abs() > 0.1 || !by_a.is_finite() {
             by_a = if a == 0.0 { 0.0 } else { (change - b * by_b) / a };
         }
@@ -229,8 +197,7 @@ impl Predictor for Hurdle {
     }
 
     fn to_parts(&self) -> Vec<Part> {
-        let median = f64::from(u8::from(self.median));
-        let mut parts = vec![Part::row(NAME, &[("deviation", self.deviation), ("ln_most", self.ln_most), ("median", median)])];
+        let mut parts = vec![Part::row(NAME, &[("deviation", self.deviation), ("ln_most", self.ln_most)])];
         parts.extend(self.above.to_parts("hurdle_above"));
         parts.extend(self.amount.to_parts("hurdle_amount"));
         parts
@@ -258,7 +225,6 @@ mod tests {
         x.columns.pop();
         let no_penalty = [("transform", "none"), ("l2_reg", "0"), ("amount_l2_reg", "0")];
         let mean = fitted(&HURDLE, &x, &y, Task::Regression, &no_penalty).unwrap();
-        let median = fitted(&HURDLE, &x, &y, Task::Regression, &[&no_penalty[..], &[("predict", "median")]].concat()).unwrap();
         let above: Vec<f64> = y.iter().map(|y| f64::from(u8::from(*y > 0.0))).collect();
         let rows: Vec<usize> = (0..60).filter(|i| y[*i] > 0.0).collect();
         let logs: Vec<f64> = rows.iter().map(|i| y[*i].ln()).collect();
@@ -266,48 +232,33 @@ mod tests {
         let b = fitted(&LINEAR_REG, &x.take(&rows), &logs, Task::Regression, &no_penalty[..2]).unwrap();
         let of = |m: &dyn Predictor, x: &Matrix| m.scores(x, &Control::default()).unwrap();
         let rest = of(b.as_ref(), &x.take(&rows)).iter().zip(&logs).map(|(b, y)| (b - y).powi(2)).sum::<f64>() / rows.len() as f64;
-        let (means, medians) = (of(mean.as_ref(), &x), of(median.as_ref(), &x));
+        let means = of(mean.as_ref(), &x);
         for (i, (a, b)) in of(a.as_ref(), &x).iter().zip(of(b.as_ref(), &x)).enumerate() {
             let p = Link::Logit.inverse(*a);
             let expected = p * (b + 0.5 * rest).exp();
             assert!((means[i] - expected).abs() < 1e-6 * expected);
-            // Half of the distribution is below the median.
-            if p > 0.5 {
-                let below = 0.5 * libm::erfc(-(medians[i].ln() - b) / rest.sqrt() / 2f64.sqrt());
-                assert!((1.0 - p + p * below - 0.5).abs() < 1e-6);
-            } else {
-                assert_eq!(medians[i], 0.0);
-            }
         }
     }
 
-    /// A column's contribution is the integral of what it moves along the line, here by 20,000 small steps. A median rises from 0 at once
-    /// where a passes 0, which is all a's:
-    /// only what b moves is summed.
+    /// A column's contribution is the integral of what it moves along the line, here by 20,000 small steps.
     #[test]
     fn contributions_are_those_of_aumann_and_shapley() {
         const STEPS: usize = 20_000;
         let (x, _, _, y) = table();
-        for (predict, within) in [("mean", 1e-6), ("median", 2e-3)] {
-            let options = [&OPEN[..], &[("predict", predict)]].concat();
-            let model = Hurdle::from_parts(&fitted(&HURDLE, &x, &y, Task::Regression, &options).unwrap().to_parts()).unwrap();
-            let made_of = model.contributions(&x, &Control::default()).unwrap();
-            let of_a = model.above.addends(&x, &Control::default()).unwrap();
-            let of_b = model.amount.addends(&x, &Control::default()).unwrap();
-            for row in [0, 7, 19, 33] {
-                let (of_a, of_b) = (&of_a[row * 3..][..3], &of_b[row * 3..][..3]);
-                let (a, b): (f64, f64) = (of_a.iter().sum(), of_b.iter().sum());
-                let at = |t: f64| model.at(model.above.intercept + t * a, model.amount.intercept + t * b);
-                let middles = || (0..STEPS).map(|k| at((k as f64 + 0.5) / STEPS as f64));
-                let by_b = middles().map(|f| f.2).sum::<f64>() / STEPS as f64;
-                let by_a = match predict {
-                    "mean" => middles().map(|f| f.1).sum::<f64>() / STEPS as f64,
-                    _ => (at(1.0).0 - at(0.0).0 - b * by_b) / a,
-                };
-                for j in 0..3 {
-                    let (given, expected) = (made_of.values[row * 3 + j], of_a[j] * by_a + of_b[j] * by_b);
-                    assert!((given - expected).abs() < within, "{predict}, row {row}, column {j}: {given} against {expected}");
-                }
+        let model = Hurdle::from_parts(&fitted(&HURDLE, &x, &y, Task::Regression, &OPEN).unwrap().to_parts()).unwrap();
+        let made_of = model.contributions(&x, &Control::default()).unwrap();
+        let of_a = model.above.addends(&x, &Control::default()).unwrap();
+        let of_b = model.amount.addends(&x, &Control::default()).unwrap();
+        for row in [0, 7, 19, 33] {
+            let (of_a, of_b) = (&of_a[row * 3..][..3], &of_b[row * 3..][..3]);
+            let (a, b): (f64, f64) = (of_a.iter().sum(), of_b.iter().sum());
+            let at = |t: f64| model.at(model.above.intercept + t * a, model.amount.intercept + t * b);
+            let middles = || (0..STEPS).map(|k| at((k as f64 + 0.5) / STEPS as f64));
+            let by_a = middles().map(|f| f.1).sum::<f64>() / STEPS as f64;
+            let by_b = middles().map(|f| f.2).sum::<f64>() / STEPS as f64;
+            for j in 0..3 {
+                let (given, expected) = (made_of.values[row * 3 + j], of_a[j] * by_a + of_b[j] * by_b);
+                assert!((given - expected).abs() < 1e-6, "row {row}, column {j}: {given} against {expected}");
             }
         }
     }
@@ -316,20 +267,14 @@ mod tests {
     #[test]
     fn slopes_are_those_of_the_prediction() {
         let (x, _, _, y) = table();
-        for predict in ["mean", "median"] {
-            let options = [&OPEN[..], &[("predict", predict)]].concat();
-            let model = Hurdle::from_parts(&fitted(&HURDLE, &x, &y, Task::Regression, &options).unwrap().to_parts()).unwrap();
-            for (a, b) in [(0.4, -0.3), (1.5, 0.8), (-2.0, 0.1), (3.0, 50.0)] {
-                let (_, by_a, by_b) = model.at(a, b);
-                let h = 1e-4;
-                let differences =
-                    [(model.at(a + h, b).0 - model.at(a - h, b).0) / (2.0 * h), (model.at(a, b + h).0 - model.at(a, b - h).0) / (2.0 * h)];
-                for (slope, difference) in [by_a, by_b].iter().zip(differences) {
-                    assert!(
-                        (slope - difference).abs() < 1e-4 * difference.abs().max(1.0),
-                        "{predict} at {a}, {b}: {slope} against {difference}"
-                    );
-                }
+        let model = Hurdle::from_parts(&fitted(&HURDLE, &x, &y, Task::Regression, &OPEN).unwrap().to_parts()).unwrap();
+        for (a, b) in [(0.4, -0.3), (1.5, 0.8), (-2.0, 0.1), (3.0, 50.0)] {
+            let (_, by_a, by_b) = model.at(a, b);
+            let h = 1e-4;
+            let differences =
+                [(model.at(a + h, b).0 - model.at(a - h, b).0) / (2.0 * h), (model.at(a, b + h).0 - model.at(a, b - h).0) / (2.0 * h)];
+            for (slope, difference) in [by_a, by_b].iter().zip(differences) {
+                assert!((slope - difference).abs() < 1e-4 * difference.abs().max(1.0), "at {a}, {b}: {slope} against {difference}");
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::models::{AnyPredictor, Control, Make, ModelError, ModelType, Options,
 pub fn fitted(kind: &'static ModelType, x: &Matrix, y: &[f64], task: Task, given: &[(&str, &str)]) -> Result<AnyPredictor, ModelError> {
     let given: Vec<(String, String)> = given.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let Make::Supervised { fit, .. } = kind.make else { panic!("not supervised") };
-    fit(Training { x, y, task, levels: &[] }, &Options::new(kind, &given).unwrap(), &Control::default())
+    fit(Training { x, y, task, levels: &[], forecast: None }, &Options::new(kind, &given).unwrap(), &Control::default())
 }
 
 /// Sixty rows: three columns, the last with gaps; a class; a number; a number that is often 0.

@@ -33,4 +33,6 @@ pub struct Training<'a> {
     pub task: Task,
     /// Columns that are the levels of one feature, at most one of which is 1 in a row.
     pub levels: &'a [Range<usize>],
+    /// The column that is itself a forecast of the label, by a buy-till-you-die model.
+    pub forecast: Option<usize>,
 }

@@ -62,7 +62,7 @@ impl Supervised {
     }
 
     fn of_score(&self, score: f64) -> f64 {
-        self.calibration.probability(self.predictor.link(), score)
+        self.calibration.prediction(self.predictor.link(), score)
     }
 
     /// What the predictions are made of. The contributions to the score (exact, of whatever kind the model is) are stretched by one factor a row to the scale of

@@ -360,7 +360,7 @@ mod tests {
         let columns = vec![vec![1.0, 0.0, 0.0, 1.0, 0.0], vec![0.0, 1.0, 0.0, 0.0, 1.0], vec![0.0, 0.0, 1.0, 0.0, 0.0]];
         let x = Matrix { rows: 5, columns };
         let levels: Vec<_> = std::iter::once(0..3).collect();
-        let training = Training { x: &x, y: &[1.0, 1.0, 0.0, 0.0, 0.0], task: Task::Classification, levels: &levels };
+        let training = Training { x: &x, y: &[1.0, 1.0, 0.0, 0.0, 0.0], task: Task::Classification, levels: &levels, forecast: None };
         let model = NaiveBayes::fit(training, &Options::new(&NAIVE_BAYES, &[]).unwrap(), &Control::default()).unwrap();
         let unseen = Matrix { rows: 4, columns: vec![vec![1.0, 0.0, 0.0, 0.0], vec![0.0, 1.0, 0.0, 0.0], vec![0.0, 0.0, 1.0, 0.0]] };
         let scores = model.scores(&unseen, &Control::default()).unwrap();

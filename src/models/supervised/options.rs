@@ -33,8 +33,16 @@ pub static OPTIONS: &[OptionSpec] = &[
         name: "calibrate",
         default: "auto",
         allowed: Allowed::OneOf(&["auto", "none", "seasonal", "platt", "isotonic"]),
-        about: "how probabilities are put right on rows that the model was not fitted to: 'platt' and 'isotonic' on the latest window, 'seasonal' shifts the log-odds to what \
-                came in the same window a year ago (of churn: to what BG/NBD says now, shifted by what it should have said then); 'auto' takes what was best a window earlier",
+        about: "how predictions are put right on rows that the model was not fitted to. Probabilities: 'platt' and 'isotonic' on the latest window, 'seasonal' shifts the log-odds to what \
+                came in the same window a year ago (of churn: to what BG/NBD says now, shifted by what it should have said then); 'auto' takes what was best a window earlier. \
+                Numbers: 'seasonal' multiplies them by what came in the same window a year ago over what was foretold of it (of what is spent, by BG/NBD and gamma-gamma); 'auto' does \
+                where that is of spend, differs by two standard errors, and has half a year of the log before it",
+    },
+    OptionSpec {
+        name: "predict",
+        default: "mean",
+        allowed: Allowed::OneOf(&["mean", "median"]),
+        about: "of a number: 'mean' has the right total, 'median' the least absolute error, and is about 0 wherever 0 is likelier than not",
     },
     OptionSpec {
         name: "max_rows",

@@ -168,7 +168,7 @@ mod tests {
     fn probabilities_are_good_and_what_is_out_of_the_bag_tells_so() {
         let (x, y) = data(1);
         let control = Control::default();
-        let forest = fit(Training { x: &x, y: &y, task: Task::Classification, levels: &[] }, &params(), &control).unwrap();
+        let forest = fit(Training { x: &x, y: &y, task: Task::Classification, levels: &[], forecast: None }, &params(), &control).unwrap();
         let (new, truth) = data(2);
         let p = forest.scores(&new, &control).unwrap();
         assert!(p.iter().all(|p| (0.0..=1.0).contains(p)));
@@ -187,7 +187,7 @@ mod tests {
     fn the_same_for_any_number_of_threads_and_a_mean_for_numbers() {
         let (mut x, y) = data(4);
         let large: Vec<f64> = y.iter().map(|y| y * 1e300 + 1e299).collect();
-        let training = Training { x: &x, y: &large, task: Task::Regression, levels: &[] };
+        let training = Training { x: &x, y: &large, task: Task::Regression, levels: &[], forecast: None };
         let forest = fit(training, &params(), &Control::default()).unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(pool.install(|| fit(training, &params(), &Control::default()).unwrap()), forest);
@@ -195,10 +195,12 @@ mod tests {
         assert!(scores.iter().all(|s| (0.99e299..1.11e300).contains(s)));
         // A column in which rows do not differ is never drawn.
         x.columns.insert(0, vec![1.0; x.rows]);
-        let more = fit(Training { x: &x, y: &large, task: Task::Regression, levels: &[] }, &params(), &Control::default()).unwrap();
+        let more = fit(Training { x: &x, y: &large, task: Task::Regression, levels: &[], forecast: None }, &params(), &Control::default())
+            .unwrap();
         assert_eq!(more.scores(&x, &Control::default()).unwrap(), scores);
         let shallow = ForestParams { max_depth: 2, ..params() };
-        let shallow = fit(Training { x: &x, y: &large, task: Task::Regression, levels: &[] }, &shallow, &Control::default()).unwrap();
+        let shallow =
+            fit(Training { x: &x, y: &large, task: Task::Regression, levels: &[], forecast: None }, &shallow, &Control::default()).unwrap();
         assert!(shallow.parameters(&[]).contains(&("depth".into(), 2.0)));
     }
 }

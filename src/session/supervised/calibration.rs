@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::data::{Data, Labelled, truth};
 use crate::models::metrics::log_loss;
 use crate::models::supervised::{
-    CLOSED_FORM, CLOSED_FORM_FEATURE, Calibration, CalibrationKind, Encoder, LeftOut, Link, Table, Task, Training, split_by_key,
+    CLOSED_FORM, Calibration, CalibrationKind, Encoder, FORESEEN_ONLY, LeftOut, Link, Table, Task, Training, split_by_key,
 };
 use crate::models::{AnyPredictor, Control, Make, ModelError, Options};
 
@@ -20,7 +20,13 @@ pub(super) struct Trained {
 
 /// Rows with either label that a classifier needs, and rows that a regression needs.
 const FEWEST: usize = 10;
-pub(super) fn train(options: &Options, rows: &Labelled, task: Task, control: &Control) -> Result<Trained, ModelError> {
+/// `forecast` is the name of the feature that is itself a forecast of the label.
+pub(super) fn train(
+    options: &Options,
+    rows: &Labelled,
+    (task, forecast): (Task, Option<&str>),
+    control: &Control,
+) -> Result<Trained, ModelError> {
     let Make::Supervised { fit, .. } = options.kind.make else {
         return Err(ModelError::TooLittleData(format!("{} is no model of a label", options.kind.name)));
     };
@@ -43,23 +49,30 @@ pub(super) fn train(options: &Options, rows: &Labelled, task: Task, control: &Co
         _ => {}
     }
     // One feature, as it is.
-    let closed = std::ptr::eq(options.kind, &CLOSED_FORM).then(|| rows.table.get(CLOSED_FORM_FEATURE).cloned());
-    let (encoder, left_out) = match closed {
-        Some(Some(p)) => Encoder::fit(&Table { rows: rows.table.rows, columns: vec![(CLOSED_FORM_FEATURE.into(), p)] }),
-        Some(None) => {
-            return Err(ModelError::TooLittleData(format!("closed_form needs the feature {CLOSED_FORM_FEATURE}: churn of customers")));
+    let (encoder, left_out) = if std::ptr::eq(options.kind, &CLOSED_FORM) {
+        match forecast.and_then(|name| Some((name, rows.table.get(name)?))) {
+            Some((name, values)) => Encoder::fit(&Table { rows: rows.table.rows, columns: vec![(name.into(), values.clone())] }),
+            None => return Err(ModelError::TooLittleData(FORESEEN_ONLY.into())),
         }
-        None => Encoder::fit(&rows.table),
+    } else {
+        Encoder::fit(&rows.table)
     };
     if encoder.features.is_empty() {
         return Err(ModelError::TooLittleData("no feature has two different values".into()));
     }
     let x = encoder.matrix(&rows.table);
-    let predictor = fit(Training { x: &x, y: &rows.y, task, levels: &encoder.levels() }, options, control)?;
+    let forecast = encoder.owners().iter().position(|owner| Some(&encoder.features[*owner].name[..]) == forecast);
+    let predictor = fit(Training { x: &x, y: &rows.y, task, levels: &encoder.levels(), forecast }, options, control)?;
     Ok(Trained { encoder, left_out, predictor })
 }
 
 impl Trained {
+    /// What it says of rows, before it is calibrated.
+    pub(super) fn predictions(&self, table: &Table, control: &Control) -> Result<Vec<f64>, ModelError> {
+        let link = self.predictor.link();
+        Ok(self.predictor.scores(&self.encoder.matrix(table), control)?.into_iter().map(|s| link.inverse(s)).collect())
+    }
+
     pub(super) fn scores(&self, rows: &Labelled, control: &Control) -> Result<Scores, ModelError> {
         let of = self.predictor.scores(&self.encoder.matrix(&rows.table), control)?;
         Ok(Scores { link: self.predictor.link(), of, labels: rows.y.clone(), keys: rows.keys.clone() })
@@ -77,7 +90,7 @@ pub(super) struct Scores {
 
 impl Scores {
     pub(super) fn calibrated(&self, c: &Calibration) -> Vec<f64> {
-        self.of.iter().map(|&s| c.probability(self.link, s)).collect()
+        self.of.iter().map(|&s| c.prediction(self.link, s)).collect()
     }
 
     pub(super) fn take(&self, rows: &[usize]) -> Self {
@@ -134,15 +147,18 @@ impl<'a> Fitter<'a> {
             return Ok(Rc::clone(t));
         }
         let rows = Labelled::all(&parts.iter().map(|&p| &self.data.parts[p]).collect::<Vec<_>>());
-        let made = Rc::new(train(self.options, &rows, self.data.task, self.control)?);
+        let made = Rc::new(train(self.options, &rows, self.data.label(), self.control)?);
         self.made.borrow_mut().insert(parts.to_vec(), Rc::clone(&made));
         Ok(made)
     }
 
     /// The calibration of a model of these parts (the latest first) that is asked at `target_us`.
     pub(super) fn calibration(&self, parts: &[usize], target_us: i64) -> Result<Calibration, ModelError> {
+        if self.data.task == Task::Regression {
+            return self.line(parts, target_us);
+        }
         let asked = self.options.get("calibrate").to_lowercase();
-        if self.data.task == Task::Regression || asked == "none" {
+        if asked == "none" {
             return Ok(Calibration::None);
         }
         let Some(&latest) = parts.first() else { return Ok(Calibration::None) };
@@ -172,10 +188,6 @@ impl<'a> Fitter<'a> {
     /// One way of calibrating a model of these parts; `None` where there is no such.
     fn level(&self, kind: &str, parts: &[usize], target_us: i64) -> Result<Option<Calibration>, ModelError> {
         let Some(&latest) = parts.first() else { return Ok(None) };
-        let scored = |part: usize, by: &[usize]| match by.is_empty() {
-            true => self.by_halves(part),
-            false => Ok(Rc::new(self.fit(by)?.scores(&self.data.parts[part], self.control)?)),
-        };
         let kind = match kind {
             "platt" => CalibrationKind::Platt,
             "isotonic" => CalibrationKind::Isotonic,
@@ -186,21 +198,36 @@ impl<'a> Fitter<'a> {
                     return Ok(None);
                 }
                 let share = self.data.parts[year_ago].mean();
-                if let Some((then, now, asked)) = self.data.closed_form_then_and_now(year_ago, target_us) {
+                // A learned model's scores of a year ago cannot be compared with today's, for they lack what the year before that would tell; BG/NBD's can.
+                let asked = self.data.asked(target_us);
+                let said = |table: &Table| -> Option<Vec<f64>> {
+                    let known = self.data.foreseen(table)?.iter().copied().filter(|p| p.is_finite()).collect();
+                    Some(known).filter(|p: &Vec<f64>| !p.is_empty())
+                };
+                let then = said(&self.data.parts[year_ago].table);
+                if let (Some(then), Some(asked), Some(now)) = (then, asked, asked.and_then(said)) {
                     let moved = Calibration::shift(Link::Identity, &then, share);
-                    let level = now.iter().map(|&p| moved.probability(Link::Identity, p)).sum::<f64>() / now.len() as f64;
+                    let level = now.iter().map(|&p| moved.prediction(Link::Identity, p)).sum::<f64>() / now.len() as f64;
                     let fitted = self.fit(parts)?;
                     let scores = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
                     return Ok(Some(Calibration::shift(fitted.predictor.link(), &scores, level)));
                 }
-                let scores = scored(year_ago, &others)?;
+                let scores = self.scored(year_ago, &others)?;
                 return Ok(Some(Calibration::shift(scores.link, &scores.of, share)));
             }
             _ => return Ok(Some(Calibration::None)),
         };
         let rows = &self.data.parts[latest];
-        let scores = scored(latest, &self.data.known_at(rows.from_us, parts))?;
+        let scores = self.scored(latest, &self.data.known_at(rows.from_us, parts))?;
         Calibration::fit(kind, scores.link, &scores.of, &scores.labels).map(Some)
+    }
+
+    /// What a part's rows score by a model of others, or by halves where there are none.
+    pub(super) fn scored(&self, part: usize, by: &[usize]) -> Result<Rc<Scores>, ModelError> {
+        match by.is_empty() {
+            true => self.by_halves(part),
+            false => Ok(Rc::new(self.fit(by)?.scores(&self.data.parts[part], self.control)?)),
+        }
     }
 
     /// What a part's rows score by models of the other half of its customers.
@@ -210,7 +237,7 @@ impl<'a> Fitter<'a> {
         }
         let (a, b) = self.data.parts[part].halves(self.options.whole("seed") ^ 1, 0.5);
         let scored =
-            |learn: &Labelled, judge: &Labelled| train(self.options, learn, self.data.task, self.control)?.scores(judge, self.control);
+            |learn: &Labelled, judge: &Labelled| train(self.options, learn, self.data.label(), self.control)?.scores(judge, self.control);
         let (mut scores, more) = (scored(&b, &a)?, scored(&a, &b)?);
         scores.of.extend(more.of);
         scores.labels.extend(more.labels);

@@ -2,7 +2,7 @@
 
 use crate::features::DAY_US;
 use crate::models::Options;
-use crate::models::supervised::{Btyd, CLOSED_FORM_FEATURE, Definition, FeatureSql, Table, Task, Values, split_by_key};
+use crate::models::supervised::{Btyd, Definition, FeatureSql, Table, Task, Values, split_by_key};
 
 /// Rows with their label.
 #[derive(Default)]
@@ -64,8 +64,8 @@ pub(super) struct Data {
     /// As of the end of the log.
     pub(super) btyd: Option<Btyd>,
     pub(super) warnings: Vec<String>,
-    /// Whether the label is the one that the closed form foresees.
-    pub(super) churn: bool,
+    /// Where the log begins, µs since 1970.
+    pub(super) first_us: i64,
     /// The moment that the model is asked about, µs since 1970, and the features at that moment where a calibration needs them.
     pub(super) as_of_us: i64,
     pub(super) today: Table,
@@ -83,6 +83,11 @@ impl Data {
         parts.iter().filter(known).copied().collect()
     }
 
+    /// What the label is, and the feature that is itself a forecast of it.
+    pub(super) fn label(&self) -> (Task, Option<&'static str>) {
+        (self.task, self.definition.forecast())
+    }
+
     pub(super) fn is_window(&self) -> bool {
         self.parts.iter().all(|p| p.to_us > 0)
     }
@@ -95,22 +100,18 @@ impl Data {
         parts.iter().copied().filter(|&p| self.is_window() && distance(p) <= near).min_by_key(|&p| distance(p))
     }
 
-    /// Of churn, what BG/NBD says of the customers of a part and of those who are asked about at a moment, and the features of the latter. A learned model's scores of
-    /// a year ago cannot be compared with today's, for they lack what the year before that would tell; BG/NBD's can.
-    pub(super) fn closed_form_then_and_now(&self, then: usize, us: i64) -> Option<(Vec<f64>, Vec<f64>, &Table)> {
-        let asked = match self.parts.iter().find(|p| p.from_us == us) {
-            Some(part) => &part.table,
-            None if us == self.as_of_us => &self.today,
-            None => return None,
-        };
-        let said = |table: &Table| match table.get(CLOSED_FORM_FEATURE) {
-            Some(Values::Number(p)) => Some(p.iter().copied().filter(|p| p.is_finite()).collect::<Vec<_>>()).filter(|p| !p.is_empty()),
+    /// What a buy-till-you-die model says itself of the label of a table's rows, where it speaks of such a label; NaN of a row that it does not know.
+    pub(super) fn foreseen<'t>(&self, table: &'t Table) -> Option<&'t [f64]> {
+        match table.get(self.definition.forecast()?) {
+            Some(Values::Number(values)) => Some(values),
             _ => None,
-        };
-        match self.churn {
-            true => Some((said(&self.parts[then].table)?, said(asked)?, asked)),
-            false => None,
         }
+    }
+
+    /// The features of those who are asked about at a moment, where they are known.
+    pub(super) fn asked(&self, us: i64) -> Option<&Table> {
+        let part = self.parts.iter().find(|p| p.from_us == us).map(|p| &p.table);
+        part.or_else(|| (us == self.as_of_us && self.today.rows > 0).then_some(&self.today))
     }
 
     /// Holds a share of the customers out, where there is no window to hold out or none is wanted.

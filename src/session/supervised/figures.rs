@@ -4,7 +4,7 @@ use super::data::{Data, Labelled, truth};
 use crate::models::metrics::{
     Bins, Confusion, brier, ece, gini, log_loss, mae, median_absolute_error, pr_auc, r2, rmse, roc_auc, spearman,
 };
-use crate::models::supervised::{CLOSED_FORM_FEATURE, Task, Values};
+use crate::models::supervised::Task;
 use crate::session::families::Outcome;
 
 /// The bins of ece: ten of equal width, as everybody reports it.
@@ -51,6 +51,10 @@ impl Data {
             out.measured("actual_total", actual);
             out.measured("bias_pct", 100.0 * (predicted - actual) / actual);
             out.measured("baseline_bias_pct", 100.0 * (mean * judged.y.len() as f64 - actual) / actual);
+            if let Some(said) = self.foreseen(&judged.table) {
+                let said: Vec<f64> = said.iter().map(|v| if v.is_nan() { mean } else { *v }).collect();
+                out.measured("closed_form_mae", mae(&said, &judged.y));
+            }
             return;
         }
         let labels = truth(&judged.y);
@@ -71,7 +75,7 @@ impl Data {
         add("precision", c.precision(), None);
         add("recall", c.recall(), None);
         add("f1_score", c.f1(), None);
-        if let (true, Some(Values::Number(p))) = (self.churn, judged.table.get(CLOSED_FORM_FEATURE)) {
+        if let Some(p) = self.foreseen(&judged.table) {
             let p: Vec<f64> = p.iter().map(|p| if p.is_nan() { rate } else { *p }).collect();
             out.measured("closed_form_log_loss", log_loss(&p, &labels));
             out.measured("closed_form_roc_auc", roc_auc(&p, &labels));

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use super::calibration::{Fitter, Trained};
 use super::data::{Data, Labelled};
 use super::figures::metric;
+use super::line::check;
 use super::tournament::said;
 use crate::models::supervised::{
-    CHURN_ONLY, CLOSED_FORM, Definition, Importance, Matrix, Reference, Scored, Supervised, suspicious_columns,
+    CLOSED_FORM, Calibration, Definition, FORESEEN_ONLY, Importance, Matrix, Reference, Scored, Supervised, suspicious_columns,
 };
 use crate::models::{Control, ModelError, Options};
 use crate::session::families::Outcome;
@@ -45,10 +46,13 @@ impl Data {
             keys.dedup();
             keys.len() as u64
         };
+        for options in candidates {
+            check(options, self.task)?;
+        }
         let closed = |o: &Options| std::ptr::eq(o.kind, &CLOSED_FORM);
-        let candidates: Vec<&Options> = candidates.iter().filter(|o| self.churn || !closed(o)).collect();
+        let candidates: Vec<&Options> = candidates.iter().filter(|o| self.definition.forecast().is_some() || !closed(o)).collect();
         if candidates.is_empty() {
-            return Err(ModelError::TooLittleData(CHURN_ONLY.into()));
+            return Err(ModelError::TooLittleData(FORESEEN_ONLY.into()));
         }
         let (chosen, mut trials) = if candidates.len() > 1 { self.tournament(&candidates, control)? } else { (0, vec![]) };
         let options = candidates[chosen];
@@ -69,7 +73,7 @@ impl Data {
             let x = fitted.encoder.matrix(&judged.table);
             let link = fitted.predictor.link();
             let predict = |x: &Matrix| -> Result<Vec<f64>, ModelError> {
-                Ok(fitted.predictor.scores(x, control)?.into_iter().map(|s| calibrated.probability(link, s)).collect())
+                Ok(fitted.predictor.scores(x, control)?.into_iter().map(|s| calibrated.prediction(link, s)).collect())
             };
             let predictions = predict(&x)?;
             let trained: Vec<f64> = before.iter().flat_map(|&p| self.parts[p].y.iter().copied()).collect();
@@ -88,6 +92,19 @@ impl Data {
         }
         control.report("fitting", 0.8);
         let calibration = fitter.calibration(&all, self.as_of_us)?;
+        match calibration {
+            Calibration::Linear { slope, intercept: 0.0, censored: false } => out.warnings.push(format!(
+                "season: predictions are multiplied by {slope:.2}, for the same window a year ago brought other than was foretold of it. WITH (calibrate = 'none') leaves \
+                 them"
+            )),
+            Calibration::Linear { slope: 0.0, .. } => out.warnings.push(
+                "predict = 'median': the median is 0, or another constant, for everybody, and predictions differ by next to nothing. predict = 'mean' tells customers apart".into(),
+            ),
+            Calibration::None if options.is("calibrate", "seasonal") => {
+                out.warnings.push("calibrate = 'seasonal' did nothing: the log does not reach back a year and a window".into());
+            }
+            _ => {}
+        }
         if let Definition::Window { days, .. } = &self.definition {
             out.horizon_days = Some(f64::from(*days));
         }

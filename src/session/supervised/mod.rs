@@ -14,6 +14,7 @@ mod calibration;
 mod data;
 mod figures;
 mod fit;
+mod line;
 mod query;
 mod tournament;
 mod window;

@@ -128,7 +128,7 @@ pub async fn fit_query(
         span_us: known().min().map(|first| (first, as_of_us)),
     };
     let Label { task, classes, .. } = label;
-    let data = Data { definition, task, classes, sql, parts, btyd: None, warnings, churn: false, as_of_us, today: Table::default() };
+    let data = Data { definition, task, classes, sql, parts, btyd: None, warnings, first_us: 0, as_of_us, today: Table::default() };
     let fitted = blocking(control.clone(), move |control| data.fit(&candidates, control).map_err(fit_error)).await?;
     Ok((source, fitted))
 }

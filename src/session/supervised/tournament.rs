@@ -23,12 +23,17 @@ struct Game {
 type Figure = (f64, f64);
 
 impl Game {
-    fn play(&self, options: &Options, task: Task, control: &Control) -> Result<Figure, ModelError> {
+    fn play(&self, options: &Options, label: (Task, Option<&str>), control: &Control) -> Result<Figure, ModelError> {
         let Self { fit, judge } = self;
-        let scores = train(options, fit, task, control)?.scores(judge, control)?;
+        let scores = train(options, fit, label, control)?.scores(judge, control)?;
         let constant = vec![fit.mean(); judge.y.len()];
-        match task {
-            Task::Regression => Ok((mae(&scores.calibrated(&Calibration::None), &judge.y), mae(&constant, &judge.y))),
+        match label.0 {
+            Task::Regression => {
+                let median = options.is("predict", "median");
+                let kind = if median { CalibrationKind::Linear } else { CalibrationKind::None };
+                let line = Calibration::fit(kind, scores.link, &scores.of, &judge.y)?;
+                Ok((mae(&scores.calibrated(&line), &judge.y), mae(&constant, &judge.y)))
+            }
             Task::Classification => {
                 let labels = truth(&judge.y);
                 // Two parameters, so that a type is not judged by a level that calibration puts right.
@@ -79,7 +84,7 @@ impl Data {
                 control
                     .report("choosing a model type", (fold * candidates.len() + at) as f64 / ((games.len() + 1) * candidates.len()) as f64);
                 let started = Instant::now();
-                let figure = match game.play(options, self.task, control) {
+                let figure = match game.play(options, self.label(), control) {
                     Err(ModelError::Cancelled) => return Err(ModelError::Cancelled),
                     figure => figure,
                 };

@@ -57,7 +57,7 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
     // The same season a year ago, of what is evaluated and of what is kept.
     let near = (horizon / SAME_SEASON.0).max(SAME_SEASON.1);
     for day in [last - 365, last - horizon - 365] {
-        let useful = task == Task::Classification && options.whole("cutoffs") > 1 && day - first >= history;
+        let useful = options.whole("cutoffs") > 1 && day - first >= history;
         if useful && cuts.iter().all(|c| (c - day).abs() > near) {
             cuts.push(day);
         }
@@ -129,16 +129,16 @@ pub async fn fit_window(pin: &QueryPin, definition: Definition, candidates: Vec<
         fitted => Ok(fitted.ok()),
     })
     .await?;
-    let churn = definition.is_churn() == Some(true);
-    // What a seasonal calibration asks about, where a cut-off lies a year before.
-    let seasonal = ["auto", "seasonal"].iter().any(|kind| options.is("calibrate", kind));
+    // What a seasonal calibration asks about, where a cut-off lies a year before, and a median.
+    let seasonal = ["auto", "seasonal"].iter().any(|kind| options.is("calibrate", kind)) && definition.forecast().is_some();
     let mut today = Table::default();
-    if churn && seasonal && cuts.iter().any(|c| (c - (last - 365)).abs() <= near) {
+    if (seasonal && cuts.iter().any(|c| (c - (last - 365)).abs() <= near)) || options.is("predict", "median") {
         let frame = frames::features(pin, Wanted { definition: &definition, day: last, step: every, btyd }, control).await?;
         memory.push(frame.memory);
         today = frame.table;
     }
-    let data = Data { task, classes: None, sql, parts, btyd, warnings, churn, definition, as_of_us: end_of_day(last), today };
+    let data =
+        Data { task, classes: None, sql, parts, btyd, warnings, first_us: snapshot.min_us, definition, as_of_us: end_of_day(last), today };
     let data = data.split_by_customer(options);
     blocking(control_of_fit, move |control| {
         let _held = memory;
