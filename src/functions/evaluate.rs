@@ -34,7 +34,7 @@ static SPEC: FunctionSpec = FunctionSpec {
         "coverage = share of all items that stand in any list; gini = of how often items stand in lists, 0 all equally often, 1 always the same one; novelty = mean of −log₂(share of users who have had an item), in bits; intra_list_diversity = mean over pairs in a list of 1 − cosine of who has had the two items.",
         "A user for whom the model finds nothing has an empty list, which is wrong throughout; it is not filled up with popular items as recommend() does.",
         "Lifetime models. The figures that the active version was stored with: its hold-out is the last `holdout` days of the log at the time, out of time, as DESCRIBE MODEL shows.",
-        "Models of a label. The figures that the active version was stored with, on the window (or the share of customers or rows) that was held out from what was fitted and calibrated; baseline_value is the same of the best constant of the training rows. closed_form_log_loss and closed_form_roc_auc are those of BG/NBD's own probability, of churn.",
+        "Models of a label. The figures that the active version was stored with, on the window (or the share of customers or rows) that was held out from what was fitted and calibrated; baseline_value is the same of the best constant of the training rows. closed_form_log_loss and closed_form_roc_auc are those of BG/NBD's own probability, of churn; closed_form_mae is that of BG/NBD and gamma-gamma, of what is spent.",
         "Only events up to as_of are used. The model itself stays as it is; backtest() judges it at earlier moments.",
     ],
     nulls: "",

@@ -79,16 +79,25 @@ impl Calibration {
         })
     }
 
-    /// The log-odds moved by as much as makes the mean probability of some scores `rate`.
-    pub fn shift(link: Link, scores: &[f64], rate: f64) -> Self {
-        let odds: Vec<f64> = scores.iter().map(|s| log_odds(link, *s)).collect();
+    /// Of probabilities, with the log-odds moved by as much as makes the mean probability of some scores `rate`.
+    pub fn levelled(self, link: Link, scores: &[f64], rate: f64) -> Self {
+        let odds: Vec<f64> = scores.iter().map(|s| log_odds(Link::Identity, self.prediction(link, *s))).collect();
         let mean = |b: f64| odds.iter().map(|z| Link::Logit.inverse(z + b)).sum::<f64>() / odds.len().max(1) as f64;
         let (mut low, mut high) = (-MOST_SHIFT, MOST_SHIFT);
         for _ in 0..60 {
             let middle = f64::midpoint(low, high);
             if mean(middle) < rate { low = middle } else { high = middle }
         }
-        Self::Platt { a: 1.0, b: f64::midpoint(low, high) }
+        let by = f64::midpoint(low, high);
+        match self {
+            Self::None => Self::Platt { a: 1.0, b: by },
+            Self::Platt { a, b } => Self::Platt { a, b: b + by },
+            Self::Isotonic { x, y } => {
+                let y = y.iter().map(|p| Link::Logit.inverse(log_odds(Link::Identity, *p) + by)).collect();
+                Self::Isotonic { x, y }
+            }
+            Self::Linear { .. } => self,
+        }
     }
 
     /// The probability or number of a score; of a higher score never a lower one. `link` is that of the fit.

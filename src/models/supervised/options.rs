@@ -34,7 +34,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         default: "auto",
         allowed: Allowed::OneOf(&["auto", "none", "seasonal", "platt", "isotonic"]),
         about: "how predictions are put right on rows that the model was not fitted to. Probabilities: 'platt' and 'isotonic' on the latest window, 'seasonal' shifts the log-odds to what \
-                came in the same window a year ago (of churn: to what BG/NBD says now, shifted by what it should have said then); 'auto' takes what was best a window earlier. \
+                came in the same window a year ago (of churn: to what BG/NBD says now, shifted by what it should have said then); 'auto' takes what was best a window earlier, \
+                and 'seasonal' of churn where half a year of the log lies before that window and its log-odds are moved by more than 0.2. \
                 Numbers: 'seasonal' multiplies them by what came in the same window a year ago over what was foretold of it (of what is spent, by BG/NBD and gamma-gamma); 'auto' does \
                 where that is of spend, differs by two standard errors, and has half a year of the log before it",
     },

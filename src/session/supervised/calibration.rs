@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::data::{Data, Labelled, truth};
+use crate::features::DAY_US;
 use crate::models::metrics::log_loss;
 use crate::models::supervised::{
     CLOSED_FORM, Calibration, CalibrationKind, Encoder, FORESEEN_ONLY, LeftOut, Link, Table, Task, Training, split_by_key,
@@ -127,6 +128,18 @@ fn best_of_halves(options: &Options, scores: &Scores) -> Result<Calibration, Mod
 /// The ways probabilities are put right that 'auto' chooses from, the first of equals: where a year is known, the season is what moves a base rate.
 pub(super) const LEVELS: [&str; 4] = ["seasonal", "none", "platt", "isotonic"];
 
+/// 'auto' asks a year ago only where so much of the log lies before: models of a younger one are wrong by themselves, whatever the season.
+pub(super) const YOUNG_US: i64 = 180 * DAY_US;
+/// And of churn only where it moves log-odds by more than this, twice what such a move was wrong by where seasons were weak.
+const CLEAR_SHIFT: f64 = 0.2;
+
+/// The mean probability of churn that a season makes likely, the scores of those whose mean it is, and whether it is clear.
+struct ChurnSeason {
+    level: f64,
+    scores: Scores,
+    clear: bool,
+}
+
 /// One type with its options on some data: each set of parts is fitted to once.
 pub(super) struct Fitter<'a> {
     pub(super) data: &'a Data,
@@ -135,11 +148,13 @@ pub(super) struct Fitter<'a> {
     made: RefCell<HashMap<Vec<usize>, Rc<Trained>>>,
     /// What parts score by halves.
     halved: RefCell<HashMap<usize, Rc<Scores>>>,
+    /// What the analyst is told of the last calibration.
+    pub(super) said: RefCell<Option<String>>,
 }
 
 impl<'a> Fitter<'a> {
     pub(super) fn new(data: &'a Data, options: &'a Options, control: &'a Control) -> Self {
-        Self { data, options, control, made: RefCell::default(), halved: RefCell::default() }
+        Self { data, options, control, made: RefCell::default(), halved: RefCell::default(), said: RefCell::default() }
     }
 
     pub(super) fn fit(&self, parts: &[usize]) -> Result<Rc<Trained>, ModelError> {
@@ -154,6 +169,7 @@ impl<'a> Fitter<'a> {
 
     /// The calibration of a model of these parts (the latest first) that is asked at `target_us`.
     pub(super) fn calibration(&self, parts: &[usize], target_us: i64) -> Result<Calibration, ModelError> {
+        self.said.take();
         if self.data.task == Task::Regression {
             return self.line(parts, target_us);
         }
@@ -161,21 +177,36 @@ impl<'a> Fitter<'a> {
         if asked == "none" {
             return Ok(Calibration::None);
         }
-        let Some(&latest) = parts.first() else { return Ok(Calibration::None) };
         if asked != "auto" {
             return Ok(self.level(&asked, parts, target_us)?.unwrap_or(Calibration::None));
         }
+        let season = self.season_of_churn(parts, target_us)?.filter(|s| s.clear);
+        let chosen = self.best(parts, target_us, season.is_some())?;
+        let Some(season) = season else { return Ok(chosen) };
+        self.said.replace(Some(format!(
+            "season: probabilities are moved to a mean of {:.3}, for the same window a year ago brought other than was foretold of it. WITH (calibrate = 'none') \
+             leaves them",
+            season.level
+        )));
+        Ok(chosen.levelled(season.scores.link, &season.scores.of, season.level))
+    }
+
+    /// What would have been best for the latest window, a window earlier; `by_shape` as if the level had been right, because a season is to tell it.
+    fn best(&self, parts: &[usize], target_us: i64, by_shape: bool) -> Result<Calibration, ModelError> {
+        let Some(&latest) = parts.first() else { return Ok(Calibration::None) };
         let rows = &self.data.parts[latest];
         let before = self.data.known_at(rows.from_us, parts);
         if before.is_empty() {
             let scores = self.by_halves(latest)?;
             return best_of_halves(self.options, &scores);
         }
-        // What would have been best for the latest window, a window earlier.
         let scores = self.fit(&before)?.scores(rows, self.control)?;
         let mut best: Option<(&str, f64)> = None;
-        for kind in LEVELS {
-            if let Some(c) = self.level(kind, &before, rows.from_us)? {
+        for kind in LEVELS.into_iter().filter(|kind| !by_shape || *kind != "seasonal") {
+            if let Some(mut c) = self.level(kind, &before, rows.from_us)? {
+                if by_shape {
+                    c = c.levelled(scores.link, &scores.of, rows.mean());
+                }
                 let loss = log_loss(&scores.calibrated(&c), &truth(&rows.y));
                 if best.is_none_or(|(_, b)| loss < b * (1.0 - 1e-3)) {
                     best = Some((kind, loss));
@@ -197,29 +228,37 @@ impl<'a> Fitter<'a> {
                 if others.is_empty() {
                     return Ok(None);
                 }
-                let share = self.data.parts[year_ago].mean();
-                // A learned model's scores of a year ago cannot be compared with today's, for they lack what the year before that would tell; BG/NBD's can.
-                let asked = self.data.asked(target_us);
-                let said = |table: &Table| -> Option<Vec<f64>> {
-                    let known = self.data.foreseen(table)?.iter().copied().filter(|p| p.is_finite()).collect();
-                    Some(known).filter(|p: &Vec<f64>| !p.is_empty())
-                };
-                let then = said(&self.data.parts[year_ago].table);
-                if let (Some(then), Some(asked), Some(now)) = (then, asked, asked.and_then(said)) {
-                    let moved = Calibration::shift(Link::Identity, &then, share);
-                    let level = now.iter().map(|&p| moved.prediction(Link::Identity, p)).sum::<f64>() / now.len() as f64;
-                    let fitted = self.fit(parts)?;
-                    let scores = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
-                    return Ok(Some(Calibration::shift(fitted.predictor.link(), &scores, level)));
+                if let Some(season) = self.season_of_churn(parts, target_us)? {
+                    return Ok(Some(Calibration::None.levelled(season.scores.link, &season.scores.of, season.level)));
                 }
                 let scores = self.scored(year_ago, &others)?;
-                return Ok(Some(Calibration::shift(scores.link, &scores.of, share)));
+                return Ok(Some(Calibration::None.levelled(scores.link, &scores.of, self.data.parts[year_ago].mean())));
             }
             _ => return Ok(Some(Calibration::None)),
         };
         let rows = &self.data.parts[latest];
         let scores = self.scored(latest, &self.data.known_at(rows.from_us, parts))?;
         Calibration::fit(kind, scores.link, &scores.of, &scores.labels).map(Some)
+    }
+
+    /// The level of churn that BG/NBD tells: its probabilities of today, their log-odds moved by what would have made those of a year ago right. A learned model's
+    /// scores of a year ago cannot be compared with today's, for they lack what the year before that would tell.
+    fn season_of_churn(&self, parts: &[usize], target_us: i64) -> Result<Option<ChurnSeason>, ModelError> {
+        let data = self.data;
+        let (Some(year_ago), Some(asked)) = (data.a_year_before(target_us, parts), data.asked(target_us)) else { return Ok(None) };
+        let then = &data.parts[year_ago];
+        let said = |table: &Table| -> Option<Vec<f64>> {
+            let known = data.foreseen(table)?.iter().copied().filter(|p| p.is_finite()).collect();
+            Some(known).filter(|p: &Vec<f64>| !p.is_empty())
+        };
+        let (Some(said_then), Some(now), true) = (said(&then.table), said(asked), parts.len() > 1) else { return Ok(None) };
+        let moved = Calibration::None.levelled(Link::Identity, &said_then, then.mean());
+        let level = now.iter().map(|&p| moved.prediction(Link::Identity, p)).sum::<f64>() / now.len() as f64;
+        let fitted = self.fit(parts)?;
+        let of = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
+        let scores = Scores { link: fitted.predictor.link(), of, labels: vec![], keys: vec![] };
+        let clear = matches!(moved, Calibration::Platt { b, .. } if b.abs() > CLEAR_SHIFT) && then.from_us - data.first_us >= YOUNG_US;
+        Ok(Some(ChurnSeason { level, scores, clear }))
     }
 
     /// What a part's rows score by a model of others, or by halves where there are none.

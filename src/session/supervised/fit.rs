@@ -92,16 +92,14 @@ impl Data {
         }
         control.report("fitting", 0.8);
         let calibration = fitter.calibration(&all, self.as_of_us)?;
+        out.warnings.extend(fitter.said.take());
         match calibration {
-            Calibration::Linear { slope, intercept: 0.0, censored: false } => out.warnings.push(format!(
-                "season: predictions are multiplied by {slope:.2}, for the same window a year ago brought other than was foretold of it. WITH (calibrate = 'none') leaves \
-                 them"
-            )),
             Calibration::Linear { slope: 0.0, .. } => out.warnings.push(
-                "predict = 'median': the median is 0, or another constant, for everybody, and predictions differ by next to nothing. predict = 'mean' tells customers apart".into(),
+                "predict = 'median': the median is 0, or another constant, for everybody, and predictions differ by next to nothing. predict = 'mean' tells customers apart"
+                    .into(),
             ),
             Calibration::None if options.is("calibrate", "seasonal") => {
-                out.warnings.push("calibrate = 'seasonal' did nothing: the log does not reach back a year and a window".into());
+                out.warnings.push("calibrate = 'seasonal' did nothing: no window a year ago is known".into());
             }
             _ => {}
         }

@@ -1,13 +1,10 @@
 //! Predictions of a number put right by a line: the level of the season, and the median.
 
-use super::calibration::Fitter;
-use crate::features::DAY_US;
+use super::calibration::{Fitter, YOUNG_US};
 use crate::models::supervised::{Calibration, CalibrationKind, Link, Task};
 use crate::models::{ModelError, Options};
 
-/// 'auto' asks a year ago only where so much of the log lies before: models of a younger one are wrong by themselves, whatever the season.
-const YOUNG_US: i64 = 180 * DAY_US;
-/// And only where what came then differs from what was said by so many standard errors.
+/// 'auto' asks a year ago only where what came then differs from what was said by so many standard errors.
 const CLEAR: f64 = 2.0;
 
 /// By what the same window a year ago multiplies predictions, and whether that is more than chance.
@@ -42,6 +39,11 @@ impl Fitter<'_> {
             _ => self.season(parts, target_us)?,
         };
         let by = season.map_or(1.0, |s| s.by);
+        if by != 1.0 {
+            self.said.replace(Some(format!(
+                "season: predictions are multiplied by {by:.2}, for the same window a year ago brought other than was foretold of it. WITH (calibrate = 'none') leaves them"
+            )));
+        }
         if self.options.is("predict", "median") {
             return self.median(parts, target_us, by);
         }
