@@ -35,7 +35,7 @@ fn labels(c: &mut Criterion) {
     let (x, y) = rows();
     let fit = |kind: &'static ModelType| -> AnyPredictor {
         let Make::Supervised { fit, .. } = kind.make else { unreachable!("a model of a label") };
-        let training = Training { x: &x, y: &y, task: Task::Classification, levels: &[] };
+        let training = Training { x: &x, y: &y, task: Task::Classification, levels: &[], forecast: None };
         fit(training, &Options::new(kind, &[]).expect("options"), &Control::default()).expect("a fit")
     };
     let mut group = c.benchmark_group("labels");

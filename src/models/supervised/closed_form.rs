@@ -20,7 +20,7 @@ pub static CLOSED_FORM: ModelType = ModelType {
 };
 
 /// The error of any other label.
-pub const FORESEEN_ONLY: &str = "closed_form foretells churn and spend only: PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0, or PREDICT sum(amount), \
+const FORESEEN_ONLY: &str = "closed_form foretells churn and spend only: PREDICT count(*) FILTER (WHERE event_type = 'purchase') = 0, or PREDICT sum(amount), \
      without TRANSFORM";
 
 /// One column, as it is.

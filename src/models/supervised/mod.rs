@@ -42,7 +42,7 @@ mod validation;
 pub use averaged::AVERAGED;
 pub use btyd::Btyd;
 pub use calibration::{Calibration, CalibrationKind};
-pub use closed_form::{CLOSED_FORM, FORESEEN_ONLY};
+pub use closed_form::CLOSED_FORM;
 pub use decision_tree::DECISION_TREE;
 pub use definition::{Definition, FeatureSql, NamedSql};
 pub use encoder::{Encoder, Feature, LeftOut};

@@ -7,9 +7,7 @@ use std::rc::Rc;
 use super::data::{Data, Labelled, truth};
 use crate::features::DAY_US;
 use crate::models::metrics::log_loss;
-use crate::models::supervised::{
-    CLOSED_FORM, Calibration, CalibrationKind, Encoder, FORESEEN_ONLY, LeftOut, Link, Table, Task, Training, split_by_key,
-};
+use crate::models::supervised::{CLOSED_FORM, Calibration, CalibrationKind, Encoder, LeftOut, Link, Table, Task, Training, split_by_key};
 use crate::models::{AnyPredictor, Control, Make, ModelError, Options};
 
 /// A model of some type, before it is calibrated.
@@ -50,13 +48,10 @@ pub(super) fn train(
         _ => {}
     }
     // One feature, as it is.
-    let (encoder, left_out) = if std::ptr::eq(options.kind, &CLOSED_FORM) {
-        match forecast.and_then(|name| Some((name, rows.table.get(name)?))) {
-            Some((name, values)) => Encoder::fit(&Table { rows: rows.table.rows, columns: vec![(name.into(), values.clone())] }),
-            None => return Err(ModelError::TooLittleData(FORESEEN_ONLY.into())),
-        }
-    } else {
-        Encoder::fit(&rows.table)
+    let own = forecast.filter(|_| std::ptr::eq(options.kind, &CLOSED_FORM)).and_then(|name| Some((name, rows.table.get(name)?.clone())));
+    let (encoder, left_out) = match own {
+        Some((name, values)) => Encoder::fit(&Table { rows: rows.table.rows, columns: vec![(name.into(), values)] }),
+        None => Encoder::fit(&rows.table),
     };
     if encoder.features.is_empty() {
         return Err(ModelError::TooLittleData("no feature has two different values".into()));
@@ -247,16 +242,22 @@ impl<'a> Fitter<'a> {
         let data = self.data;
         let (Some(year_ago), Some(asked)) = (data.a_year_before(target_us, parts), data.asked(target_us)) else { return Ok(None) };
         let then = &data.parts[year_ago];
-        let said = |table: &Table| -> Option<Vec<f64>> {
-            let known = data.foreseen(table)?.iter().copied().filter(|p| p.is_finite()).collect();
-            Some(known).filter(|p: &Vec<f64>| !p.is_empty())
+        let (Some(said_then), Some(said_now), true) = (data.foreseen(&then.table), data.foreseen(asked), parts.len() > 1) else {
+            return Ok(None);
         };
-        let (Some(said_then), Some(now), true) = (said(&then.table), said(asked), parts.len() > 1) else { return Ok(None) };
-        let moved = Calibration::None.levelled(Link::Identity, &said_then, then.mean());
-        let level = now.iter().map(|&p| moved.prediction(Link::Identity, p)).sum::<f64>() / now.len() as f64;
+        // Of those of whom it speaks.
+        let known = |said: &[f64]| -> Vec<usize> { (0..said.len()).filter(|&row| said[row].is_finite()).collect() };
+        let of = |values: &[f64], rows: &[usize]| -> Vec<f64> { rows.iter().map(|&row| values[row]).collect() };
+        let (rows_then, rows_now) = (known(said_then), known(said_now));
+        if rows_then.is_empty() || rows_now.is_empty() {
+            return Ok(None);
+        }
+        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+        let moved = Calibration::None.levelled(Link::Identity, &of(said_then, &rows_then), mean(of(&then.y, &rows_then)));
+        let level = mean(of(said_now, &rows_now).into_iter().map(|p| moved.prediction(Link::Identity, p)).collect());
         let fitted = self.fit(parts)?;
-        let of = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
-        let scores = Scores { link: fitted.predictor.link(), of, labels: vec![], keys: vec![] };
+        let scored = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
+        let scores = Scores { link: fitted.predictor.link(), of: of(&scored, &rows_now), labels: vec![], keys: vec![] };
         let clear = matches!(moved, Calibration::Platt { b, .. } if b.abs() > CLEAR_SHIFT) && then.from_us - data.first_us >= YOUNG_US;
         Ok(Some(ChurnSeason { level, scores, clear }))
     }

@@ -8,9 +8,7 @@ use super::data::{Data, Labelled};
 use super::figures::metric;
 use super::line::check;
 use super::tournament::said;
-use crate::models::supervised::{
-    CLOSED_FORM, Calibration, Definition, FORESEEN_ONLY, Importance, Matrix, Reference, Scored, Supervised, suspicious_columns,
-};
+use crate::models::supervised::{Calibration, Definition, Importance, Matrix, Reference, Scored, Supervised, suspicious_columns};
 use crate::models::{Control, ModelError, Options};
 use crate::session::families::Outcome;
 use crate::store::Trial;
@@ -49,13 +47,8 @@ impl Data {
         for options in candidates {
             check(options, self.task)?;
         }
-        let closed = |o: &Options| std::ptr::eq(o.kind, &CLOSED_FORM);
-        let candidates: Vec<&Options> = candidates.iter().filter(|o| self.definition.forecast().is_some() || !closed(o)).collect();
-        if candidates.is_empty() {
-            return Err(ModelError::TooLittleData(FORESEEN_ONLY.into()));
-        }
-        let (chosen, mut trials) = if candidates.len() > 1 { self.tournament(&candidates, control)? } else { (0, vec![]) };
-        let options = candidates[chosen];
+        let (chosen, mut trials) = if candidates.len() > 1 { self.tournament(candidates, control)? } else { (0, vec![]) };
+        let options = &candidates[chosen];
         out.warnings.extend(said(&trials));
         let evaluates = !options.is("split", "none");
         trials.extend(self.cut_offs(evaluates && self.parts.len() > 1));

@@ -65,7 +65,7 @@ impl Data {
 
     /// The types that play, and the place of the best one by its mean figure: the first of equals. A type that is not for such a label does not play; a window in
     /// which no type has a figure, such as one before an event was recorded, does not count.
-    pub(super) fn tournament(&self, candidates: &[&Options], control: &Control) -> Result<(usize, Vec<Trial>), ModelError> {
+    pub(super) fn tournament(&self, candidates: &[Options], control: &Control) -> Result<(usize, Vec<Trial>), ModelError> {
         let mut trials = vec![];
         let mut sums: Vec<Option<f64>> = vec![Some(0.0); candidates.len()];
         let mut counted = 0;
@@ -76,10 +76,10 @@ impl Data {
             if judge.is_none() && counted > 0 {
                 break;
             }
-            let game = self.game(judge, candidates[0]);
+            let game = self.game(judge, &candidates[0]);
             let judged = &self.parts[judge.unwrap_or(self.parts.len() - 1)];
             let mut figures: Vec<Option<f64>> = vec![];
-            for (at, &options) in candidates.iter().enumerate() {
+            for (at, options) in candidates.iter().enumerate() {
                 control.check()?;
                 control
                     .report("choosing a model type", (fold * candidates.len() + at) as f64 / ((games.len() + 1) * candidates.len()) as f64);
