@@ -93,14 +93,14 @@ impl Fitter<'_> {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         let mut said = scores.calibrated(&Calibration::None);
         let (of_said, came) = (mean(&said), mean(&scores.labels));
-        let right = of_said > 0.0 && came > 0.0;
-        if right {
-            said.iter_mut().for_each(|p| *p *= came / of_said);
-        }
+        let ratio = |a: f64, b: f64| Some(a / b).filter(|r| r.is_finite() && *r > 0.0);
+        let right = ratio(came, of_said);
+        said.iter_mut().for_each(|p| *p *= right.unwrap_or(1.0));
         let line = Calibration::fit(CalibrationKind::Linear, Link::Identity, &said, &scores.labels)?;
         let Calibration::Linear { slope, intercept, censored } = line else { return Ok(line) };
         let now = by * mean(&self.fit(parts)?.predictions(data.asked(target_us).unwrap_or(&rows.table), self.control)?);
-        let stretch = if right && now > 0.0 { now / came } else { 1.0 };
-        Ok(Calibration::Linear { slope: slope * by, intercept: intercept * stretch, censored })
+        let stretch = right.and_then(|_| ratio(now, came)).unwrap_or(1.0);
+        let (slope, intercept) = (slope * by, intercept * stretch);
+        Ok(if slope.is_finite() && intercept.is_finite() { Calibration::Linear { slope, intercept, censored } } else { Calibration::None })
     }
 }
