@@ -81,10 +81,14 @@ impl Data {
             out.measured("closed_form_roc_auc", roc_auc(&p, &labels));
         }
         if rate > 0.0 && mean > 0.0 && (rate / mean > DRIFTED || mean / rate > DRIFTED) {
+            let said = predictions.iter().sum::<f64>() / predictions.len() as f64;
+            let leans = said / rate > DRIFTED || rate / said > DRIFTED;
             out.warnings.push(format!(
-                "the base rate was {:.1} % in training and {:.1} % in the window that was held out: probabilities lean towards the past",
+                "the base rate was {:.1} % in training and {:.1} % in the window that was held out: probabilities, {:.1} % in the mean, {}",
                 100.0 * mean,
-                100.0 * rate
+                100.0 * rate,
+                100.0 * said,
+                if leans { "lean towards the past" } else { "went with it" }
             ));
         }
     }
