@@ -41,11 +41,9 @@ impl ClosedForm {
     /// A label of which no column is a forecast.
     fn fit(training: Training<'_>) -> Result<Self, ModelError> {
         let probability = training.task == Task::Classification;
-        let of = |column: usize| {
-            training.x.columns.get(column).filter(|p| !probability || p.iter().all(|p| p.is_nan() || (0.0..=1.0).contains(p)))
-        };
-        match training.forecast.and_then(|column| Some((column, of(column)?))) {
-            Some((column, _)) => Ok(Self {
+        let fits = |p: &f64| !probability || p.is_nan() || (0.0..=1.0).contains(p);
+        match training.forecast.filter(|&column| training.x.columns[column].iter().all(fits)) {
+            Some(column) => Ok(Self {
                 column,
                 width: training.x.columns.len(),
                 unknown: training.y.iter().sum::<f64>() / training.y.len().max(1) as f64,

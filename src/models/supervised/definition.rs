@@ -38,9 +38,7 @@ impl Definition {
 
     /// Whether the label is no purchase in the window (`Some(true)`), a purchase in it (`Some(false)`), or something else.
     pub fn is_churn(&self) -> Option<bool> {
-        let Self::Window { label, .. } = self else { return None };
-        let squeezed: String = label.to_lowercase().split_whitespace().collect();
-        match squeezed.strip_prefix("count(*)filter(whereevent_type='purchase')")? {
+        match self.squeezed()?.strip_prefix("count(*)filter(whereevent_type='purchase')")? {
             "=0" | "<1" | "<=0" => Some(true),
             ">0" | ">=1" | "<>0" | "!=0" => Some(false),
             _ => None,
@@ -49,11 +47,17 @@ impl Definition {
 
     /// The feature that is a buy-till-you-die model's own forecast of the label, where there is one: of churn, and of what is spent.
     pub fn forecast(&self) -> Option<&'static str> {
-        let Self::Window { label, .. } = self else { return None };
-        let squeezed: String = label.to_lowercase().split_whitespace().collect();
-        match &squeezed[..] {
+        match &self.squeezed()?[..] {
             "sum(amount)" | "sum(amount)filter(whereevent_type='purchase')" => Some("bg_nbd_value"),
-            _ => self.is_churn().filter(|churn| *churn).map(|_| "bg_nbd_churn"),
+            _ => (self.is_churn() == Some(true)).then_some("bg_nbd_churn"),
+        }
+    }
+
+    /// The label of a window, without spaces.
+    fn squeezed(&self) -> Option<String> {
+        match self {
+            Self::Window { label, .. } => Some(label.to_lowercase().split_whitespace().collect()),
+            Self::Query { .. } => None,
         }
     }
 

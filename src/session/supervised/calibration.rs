@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::data::{Data, Labelled, truth};
-use crate::features::DAY_US;
 use crate::models::metrics::log_loss;
 use crate::models::supervised::{CLOSED_FORM, Calibration, CalibrationKind, Encoder, LeftOut, Link, Table, Task, Training, split_by_key};
 use crate::models::{AnyPredictor, Control, Make, ModelError, Options};
@@ -121,18 +120,23 @@ fn best_of_halves(options: &Options, scores: &Scores) -> Result<Calibration, Mod
 }
 
 /// The ways probabilities are put right that 'auto' chooses from, the first of equals: where a year is known, the season is what moves a base rate.
-pub(super) const LEVELS: [&str; 4] = ["seasonal", "none", "platt", "isotonic"];
+const LEVELS: [&str; 4] = ["seasonal", "none", "platt", "isotonic"];
 
-/// 'auto' asks a year ago only where so much of the log lies before: models of a younger one are wrong by themselves, whatever the season.
-pub(super) const YOUNG_US: i64 = 180 * DAY_US;
-/// And of churn only where it moves log-odds by more than this, twice what such a move was wrong by where seasons were weak.
+/// 'auto' asks a year ago only where that moves log-odds by more than this, twice what such a move was wrong by where seasons were weak.
 const CLEAR_SHIFT: f64 = 0.2;
 
 /// The mean probability of churn that a season makes likely, the scores of those whose mean it is, and whether it is clear.
 struct ChurnSeason {
     level: f64,
-    scores: Scores,
+    link: Link,
+    scores: Vec<f64>,
     clear: bool,
+}
+
+impl ChurnSeason {
+    fn levelled(&self, calibration: Calibration) -> Calibration {
+        calibration.levelled(self.link, &self.scores, self.level)
+    }
 }
 
 /// One type with its options on some data: each set of parts is fitted to once.
@@ -143,13 +147,11 @@ pub(super) struct Fitter<'a> {
     made: RefCell<HashMap<Vec<usize>, Rc<Trained>>>,
     /// What parts score by halves.
     halved: RefCell<HashMap<usize, Rc<Scores>>>,
-    /// What the analyst is told of the last calibration.
-    pub(super) said: RefCell<Option<String>>,
 }
 
 impl<'a> Fitter<'a> {
     pub(super) fn new(data: &'a Data, options: &'a Options, control: &'a Control) -> Self {
-        Self { data, options, control, made: RefCell::default(), halved: RefCell::default(), said: RefCell::default() }
+        Self { data, options, control, made: RefCell::default(), halved: RefCell::default() }
     }
 
     pub(super) fn fit(&self, parts: &[usize]) -> Result<Rc<Trained>, ModelError> {
@@ -162,28 +164,24 @@ impl<'a> Fitter<'a> {
         Ok(made)
     }
 
-    /// The calibration of a model of these parts (the latest first) that is asked at `target_us`.
-    pub(super) fn calibration(&self, parts: &[usize], target_us: i64) -> Result<Calibration, ModelError> {
-        self.said.take();
+    /// The calibration of a model of these parts (the latest first) that is asked at `target_us`, and what the analyst is told of it.
+    pub(super) fn calibration(&self, parts: &[usize], target_us: i64) -> Result<(Calibration, Option<String>), ModelError> {
         if self.data.task == Task::Regression {
             return self.line(parts, target_us);
         }
         let asked = self.options.get("calibrate").to_lowercase();
-        if asked == "none" {
-            return Ok(Calibration::None);
-        }
         if asked != "auto" {
-            return Ok(self.level(&asked, parts, target_us)?.unwrap_or(Calibration::None));
+            return Ok((self.level(&asked, parts, target_us)?.unwrap_or(Calibration::None), None));
         }
         let season = self.season_of_churn(parts, target_us)?.filter(|s| s.clear);
         let chosen = self.best(parts, target_us, season.is_some())?;
-        let Some(season) = season else { return Ok(chosen) };
-        self.said.replace(Some(format!(
+        let Some(season) = season else { return Ok((chosen, None)) };
+        let said = format!(
             "season: probabilities are moved to a mean of {:.3}, for the same window a year ago brought other than was foretold of it. WITH (calibrate = 'none') \
              leaves them",
             season.level
-        )));
-        Ok(chosen.levelled(season.scores.link, &season.scores.of, season.level))
+        );
+        Ok((season.levelled(chosen), Some(said)))
     }
 
     /// What would have been best for the latest window, a window earlier; `by_shape` as if the level had been right, because a season is to tell it.
@@ -224,7 +222,7 @@ impl<'a> Fitter<'a> {
                     return Ok(None);
                 }
                 if let Some(season) = self.season_of_churn(parts, target_us)? {
-                    return Ok(Some(Calibration::None.levelled(season.scores.link, &season.scores.of, season.level)));
+                    return Ok(Some(season.levelled(Calibration::None)));
                 }
                 let scores = self.scored(year_ago, &others)?;
                 return Ok(Some(Calibration::None.levelled(scores.link, &scores.of, self.data.parts[year_ago].mean())));
@@ -236,30 +234,18 @@ impl<'a> Fitter<'a> {
         Calibration::fit(kind, scores.link, &scores.of, &scores.labels).map(Some)
     }
 
-    /// The level of churn that BG/NBD tells: its probabilities of today, their log-odds moved by what would have made those of a year ago right. A learned model's
-    /// scores of a year ago cannot be compared with today's, for they lack what the year before that would tell.
+    /// The level of churn that BG/NBD tells: its probabilities of today, their log-odds moved by what would have made those of a year ago right.
     fn season_of_churn(&self, parts: &[usize], target_us: i64) -> Result<Option<ChurnSeason>, ModelError> {
-        let data = self.data;
-        let (Some(year_ago), Some(asked)) = (data.a_year_before(target_us, parts), data.asked(target_us)) else { return Ok(None) };
-        let then = &data.parts[year_ago];
-        let (Some(said_then), Some(said_now), true) = (data.foreseen(&then.table), data.foreseen(asked), parts.len() > 1) else {
-            return Ok(None);
-        };
-        // Of those of whom it speaks.
-        let known = |said: &[f64]| -> Vec<usize> { (0..said.len()).filter(|&row| said[row].is_finite()).collect() };
-        let of = |values: &[f64], rows: &[usize]| -> Vec<f64> { rows.iter().map(|&row| values[row]).collect() };
-        let (rows_then, rows_now) = (known(said_then), known(said_now));
-        if rows_then.is_empty() || rows_now.is_empty() {
-            return Ok(None);
-        }
-        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-        let moved = Calibration::None.levelled(Link::Identity, &of(said_then, &rows_then), mean(of(&then.y, &rows_then)));
-        let level = mean(of(said_now, &rows_now).into_iter().map(|p| moved.prediction(Link::Identity, p)).collect());
+        let known = self.data.then_and_now(target_us, parts).zip(self.data.asked(target_us)).filter(|_| parts.len() > 1);
+        let Some((known, asked)) = known else { return Ok(None) };
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let moved = Calibration::None.levelled(Link::Identity, &known.said, mean(&known.came));
+        let says: Vec<f64> = known.says.iter().map(|&p| moved.prediction(Link::Identity, p)).collect();
+        let clear = known.grown_up && matches!(moved, Calibration::Platt { b, .. } if b.abs() > CLEAR_SHIFT);
         let fitted = self.fit(parts)?;
-        let scored = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
-        let scores = Scores { link: fitted.predictor.link(), of: of(&scored, &rows_now), labels: vec![], keys: vec![] };
-        let clear = matches!(moved, Calibration::Platt { b, .. } if b.abs() > CLEAR_SHIFT) && then.from_us - data.first_us >= YOUNG_US;
-        Ok(Some(ChurnSeason { level, scores, clear }))
+        let scores = fitted.predictor.scores(&fitted.encoder.matrix(asked), self.control)?;
+        let scores = known.asked.iter().map(|&row| scores[row]).collect();
+        Ok(Some(ChurnSeason { level: mean(&says), link: fitted.predictor.link(), scores, clear }))
     }
 
     /// What a part's rows score by a model of others, or by halves where there are none.

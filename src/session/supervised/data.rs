@@ -74,6 +74,19 @@ pub(super) struct Data {
 /// How far from a year ago a cut-off may lie to be of the same season: this share of the window, or so many days.
 pub(super) const SAME_SEASON: (i64, i64) = (10, 3);
 pub(super) const YEAR_US: i64 = 365 * DAY_US;
+/// Models of a log that is younger than this are wrong by themselves, whatever the season.
+const YOUNG_US: i64 = 180 * DAY_US;
+
+/// See [`Data::then_and_now`]; of those only whom the model knows.
+pub(super) struct ThenAndNow {
+    pub(super) said: Vec<f64>,
+    pub(super) came: Vec<f64>,
+    pub(super) says: Vec<f64>,
+    /// The rows of those who are asked about.
+    pub(super) asked: Vec<usize>,
+    /// Whether half a year of the log lay before.
+    pub(super) grown_up: bool,
+}
 
 impl Data {
     /// Those of `parts` whose labels were known at a moment; of rows without a time, those that come later.
@@ -112,6 +125,25 @@ impl Data {
     pub(super) fn asked(&self, us: i64) -> Option<&Table> {
         let part = self.parts.iter().find(|p| p.from_us == us).map(|p| &p.table);
         part.or_else(|| (us == self.as_of_us && self.today.rows > 0).then_some(&self.today))
+    }
+
+    /// What a buy-till-you-die model said a year before a moment and what came, and what it says of those who are asked about at that moment. A learned model's
+    /// predictions of a year ago cannot be compared with today's, for they lack what the year before that would tell; its can.
+    pub(super) fn then_and_now(&self, us: i64, parts: &[usize]) -> Option<ThenAndNow> {
+        let then = &self.parts[self.a_year_before(us, parts)?];
+        let (said, now) = (self.foreseen(&then.table)?, self.foreseen(self.asked(us)?)?);
+        let known = |said: &[f64]| -> Vec<usize> { (0..said.len()).filter(|&row| said[row].is_finite()).collect() };
+        let (rows, asked) = (known(said), known(now));
+        if rows.is_empty() || asked.is_empty() {
+            return None;
+        }
+        Some(ThenAndNow {
+            said: rows.iter().map(|&row| said[row]).collect(),
+            came: rows.iter().map(|&row| then.y[row]).collect(),
+            says: asked.iter().map(|&row| now[row]).collect(),
+            asked,
+            grown_up: then.from_us - self.first_us >= YOUNG_US,
+        })
     }
 
     /// Holds a share of the customers out, where there is no window to hold out or none is wanted.

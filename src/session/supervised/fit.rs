@@ -62,7 +62,7 @@ impl Data {
             let before = self.known_at(judged.from_us, &all);
             let fitted = fitter.fit(&before)?;
             let fitted: &Trained = &fitted;
-            let calibrated = fitter.calibration(&before, judged.from_us)?;
+            let (calibrated, _) = fitter.calibration(&before, judged.from_us)?;
             let x = fitted.encoder.matrix(&judged.table);
             let link = fitted.predictor.link();
             let predict = |x: &Matrix| -> Result<Vec<f64>, ModelError> {
@@ -84,8 +84,8 @@ impl Data {
             }
         }
         control.report("fitting", 0.8);
-        let calibration = fitter.calibration(&all, self.as_of_us)?;
-        out.warnings.extend(fitter.said.take());
+        let (calibration, said) = fitter.calibration(&all, self.as_of_us)?;
+        out.warnings.extend(said);
         match calibration {
             Calibration::Linear { slope: 0.0, .. } => out.warnings.push(
                 "predict = 'median': the median is 0, or another constant, for everybody, and predictions differ by next to nothing. predict = 'mean' tells customers apart"
